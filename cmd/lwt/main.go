@@ -1,0 +1,46 @@
+// Command lwt is the operators' tool of lastwill.
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"lastwill/internal/cli"
+)
+
+// A command is one subcommand of lwt; each lives in a file of its own name.
+type command struct {
+	name, summary string
+	run           func(ctx context.Context, args []string, s cli.Streams) error
+}
+
+var commands = []command{}
+
+func main() { cli.Main("lwt", run) }
+
+func run(ctx context.Context, args []string, s cli.Streams) error {
+	if len(args) == 0 {
+		return cli.WithHint(cli.Usagef("no command given"), "lwt help lists the commands")
+	}
+	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		fmt.Fprint(s.Out, usage())
+		return nil
+	}
+	for _, c := range commands {
+		if c.name == args[0] {
+			return c.run(ctx, args[1:], s)
+		}
+	}
+	return cli.WithHint(cli.Usagef("unknown command %q", args[0]), "lwt help lists the commands")
+}
+
+func usage() string {
+	var b strings.Builder
+	b.WriteString("lwt tells within seconds when an IoT device dies.\n\nUsage: lwt COMMAND [FLAGS]\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(&b, "  %-8s %s\n", c.name, c.summary)
+	}
+	b.WriteString("\nlwt COMMAND -h shows a command's flags.\nExit codes: 0 done, 1 failed, 2 wrong usage; a command says where it has more.\n")
+	return b.String()
+}

@@ -1,0 +1,157 @@
+// Package will is the contract between a device, the message broker and the
+// topic rule: topics, payloads, the rule's SQL, limits and physical names.
+// The constructs, the simulator and the commands all read it from here, so
+// that they cannot drift apart.
+//
+// The default values are those of the reference scenario: Syed Rehan,
+// "Monitor AWS IoT connections in near-real time using MQTT LWT", AWS IoT blog,
+// 13 May 2022.
+package will
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Values of the scenario that carry no environment.
+const (
+	// ThingName is the default thing; its client ID is the same.
+	ThingName = "lwtThing"
+	// RuleDescription is the topic rule's description.
+	RuleDescription = "My first LWT rule"
+	// SQLVersion is the version of AWS IoT SQL that the rule is written in. The
+	// API's own default is 2015-10-08, so it is always given.
+	SQLVersion = "2016-03-23"
+	// ConnectedMessage is the text a device publishes after it has connected.
+	ConnectedMessage = "AWS IoT Thing connected message to IoT Core"
+	// QoS of the Will Message.
+	QoS = 0
+	// ConnectedQoS is the QoS of the connected message.
+	ConnectedQoS = 1
+)
+
+// Keep alive as AWS IoT Core honours it: 1 to 29 seconds count as 30, zero and
+// more than 1200 as 1200, and silence is noticed after 1.5 times that
+// (developer guide, "MQTT", keep-alive).
+const (
+	KeepAlive    = 30 * time.Second
+	MinKeepAlive = 30 * time.Second
+	MaxKeepAlive = 1200 * time.Second
+)
+
+// Limits of AWS IoT Core's message broker (general reference, "AWS IoT Core
+// endpoints and quotas").
+const (
+	MaxTopicBytes   = 256
+	MaxTopicSlashes = 7
+	MaxPayloadBytes = 128 * 1024
+)
+
+// Names are the physical names of one environment. Two environments in one
+// account and region share none of them.
+type Names struct {
+	// Environment as given; empty for the scenario's own names.
+	Environment string
+	// Stack is the CloudFormation stack.
+	Stack string
+	// Rule is the topic rule. Rule names allow letters, digits and underscores only.
+	Rule string
+	// SNSTopic is name and display name of the SNS topic.
+	SNSTopic string
+	// WillTopic receives the Will Messages.
+	WillTopic string
+	// ConnectedTopic receives the message that a device sends after connecting.
+	ConnectedTopic string
+	// ExecutedTopic receives the rule's copy of each will it acted on.
+	ExecutedTopic string
+}
+
+// NamesFor returns the names of an environment. The empty environment has the
+// scenario's exact names.
+func NamesFor(environment string) Names {
+	dash, underscore, prefix := "", "", ""
+	if environment != "" {
+		dash = "-" + environment
+		underscore = "_" + strings.ReplaceAll(environment, "-", "_")
+		prefix = "/" + environment
+	}
+	return Names{
+		Environment:    environment,
+		Stack:          "Lastwill" + dash,
+		Rule:           "lastWillRule" + underscore,
+		SNSTopic:       "lwtSNSTopic" + dash,
+		WillTopic:      prefix + "/last/will/topic",
+		ConnectedTopic: prefix + "/lwt/connected/topic",
+		ExecutedTopic:  prefix + "/lwt/executed",
+	}
+}
+
+// Thing returns the physical name of a thing of this environment.
+func (n Names) Thing(name string) string {
+	if n.Environment == "" {
+		return name
+	}
+	return name + "-" + n.Environment
+}
+
+// Payload is the Will Message of a client.
+func Payload(clientID string) []byte {
+	type reported struct {
+		LastWill      string `json:"last_will"`
+		TriggerAction string `json:"trigger_action"`
+		ClientID      string `json:"client_id"`
+	}
+	var p struct {
+		State struct {
+			Reported reported `json:"reported"`
+		} `json:"state"`
+	}
+	p.State.Reported = reported{LastWill: "yes", TriggerAction: "on", ClientID: clientID}
+	return mustJSON(p)
+}
+
+// ConnectedPayload is the message that a device publishes after it has connected.
+func ConnectedPayload(message string) []byte {
+	quoted := mustJSON(message)
+	// The post's sample has a space after the colon; encoding/json would not.
+	return append(append([]byte(`{"message": `), quoted...), '}')
+}
+
+// SQL is the topic rule's statement for a will topic.
+func SQL(willTopic string) string {
+	return "SELECT * FROM '" + willTopic + "' WHERE state.reported.last_will = 'yes' AND state.reported.trigger_action = 'on'"
+}
+
+// CheckTopicName says what keeps s from being the name of an MQTT topic that a
+// device may publish to on AWS IoT Core. It returns nil if nothing does.
+func CheckTopicName(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("topic is empty: give a name such as /last/will/topic")
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("topic %q has control characters or is not UTF-8: remove them", s)
+	case strings.ContainsAny(s, "+#"):
+		return fmt.Errorf("topic %q has a wildcard: name one topic, without + and #", s)
+	case strings.HasPrefix(s, "$"):
+		return fmt.Errorf("topic %q is reserved: topics that begin with $ belong to AWS, choose another beginning", s)
+	case strings.Contains(s, "'") || strings.Contains(s, "${"):
+		return fmt.Errorf("topic %q has a quote or ${, which the rule's SQL and templates would read as their own: remove them", s)
+	case strings.Count(s, "/") > MaxTopicSlashes:
+		return fmt.Errorf("topic %q has %d slashes, AWS IoT Core takes at most %d: shorten it", s, strings.Count(s, "/"), MaxTopicSlashes)
+	case len(s) > MaxTopicBytes:
+		return fmt.Errorf("topic %q has %d bytes, AWS IoT Core takes at most %d: shorten it", s, len(s), MaxTopicBytes)
+	}
+	return nil
+}
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings and structs of strings always marshal
+	}
+	return b
+}
