@@ -14,3 +14,6 @@ require (
 	github.com/mochi-mqtt/server/v2 v2.7.9
 	github.com/rogpeppe/go-internal v1.16.0
 )
+
+// The CDK CLI ships Go templates that are no Go packages.
+ignore ./node_modules
