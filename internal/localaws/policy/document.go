@@ -1,0 +1,211 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Limits of what Parse reads, far above AWS's own (6,144 characters for a
+// managed policy) and far below what would hurt.
+const maxDocumentBytes = 128 * 1024
+
+// A Document is a parsed policy.
+type Document struct {
+	statements []statement
+}
+
+type statement struct {
+	effect       Decision
+	principals   principals
+	actions      patterns
+	resources    patterns
+	hasResources bool
+	conditions   []condition
+}
+
+// patterns is an Action or Resource element, or its Not form.
+type patterns struct {
+	globs  []string
+	negate bool
+}
+
+// principals is a Principal element: type ("AWS", "Service", "*") to values.
+type principals map[string][]string
+
+// list is a string or an array of strings, as policies write them.
+type list []string
+
+func (l *list) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*l = list{one}
+		return nil
+	}
+	var many []string
+	if err := json.Unmarshal(b, &many); err != nil {
+		return fmt.Errorf("must be a string or an array of strings, is %.40s", b)
+	}
+	*l = many
+	return nil
+}
+
+type statementJSON struct {
+	Sid          string
+	Effect       string
+	Principal    json.RawMessage
+	NotPrincipal json.RawMessage
+	Action       list
+	NotAction    list
+	Resource     list
+	NotResource  list
+	Condition    map[string]map[string]conditionValues
+}
+
+// Parse reads a policy document. Its errors name the element at fault; elements
+// that this package does not evaluate are errors, never ignored.
+func Parse(doc []byte) (*Document, error) {
+	if len(doc) > maxDocumentBytes {
+		return nil, fmt.Errorf("policy has %d bytes, at most %d are read", len(doc), maxDocumentBytes)
+	}
+	var raw struct {
+		Version   string
+		ID        string `json:"Id"`
+		Statement json.RawMessage
+	}
+	if err := strictJSON(doc, &raw); err != nil {
+		return nil, fmt.Errorf("policy is not valid: %w", err)
+	}
+	if raw.Version != "" && raw.Version != "2012-10-17" && raw.Version != "2008-10-17" {
+		return nil, fmt.Errorf("policy version %q: use 2012-10-17", raw.Version)
+	}
+	if len(raw.Statement) == 0 {
+		return nil, fmt.Errorf("policy has no Statement")
+	}
+	var statements []json.RawMessage
+	if bytes.HasPrefix(bytes.TrimSpace(raw.Statement), []byte("{")) {
+		statements = []json.RawMessage{raw.Statement}
+	} else if err := json.Unmarshal(raw.Statement, &statements); err != nil {
+		return nil, fmt.Errorf("policy Statement must be an object or an array: %w", err)
+	}
+	d := &Document{}
+	for i, s := range statements {
+		parsed, err := parseStatement(s)
+		if err != nil {
+			return nil, fmt.Errorf("policy statement %d: %w", i+1, err)
+		}
+		d.statements = append(d.statements, parsed)
+	}
+	return d, nil
+}
+
+func parseStatement(raw json.RawMessage) (statement, error) {
+	var in statementJSON
+	if err := strictJSON(raw, &in); err != nil {
+		return statement{}, err
+	}
+	var s statement
+	switch in.Effect {
+	case "Allow":
+		s.effect = Allow
+	case "Deny":
+		s.effect = ExplicitDeny
+	default:
+		return s, fmt.Errorf("the Effect %q must be Allow or Deny", in.Effect)
+	}
+	if in.NotPrincipal != nil {
+		return s, fmt.Errorf("the element NotPrincipal is not supported here")
+	}
+	var err error
+	if s.principals, err = parsePrincipals(in.Principal); err != nil {
+		return s, err
+	}
+	if s.actions, err = parsePatterns("Action", in.Action, in.NotAction); err != nil {
+		return s, err
+	}
+	if in.Action == nil && in.NotAction == nil {
+		return s, fmt.Errorf("the element Action is missing")
+	}
+	if s.resources, err = parsePatterns("Resource", in.Resource, in.NotResource); err != nil {
+		return s, err
+	}
+	s.hasResources = in.Resource != nil || in.NotResource != nil
+	for operator, keys := range in.Condition {
+		for key, values := range keys {
+			c, err := parseCondition(operator, key, values)
+			if err != nil {
+				return s, err
+			}
+			s.conditions = append(s.conditions, c)
+		}
+	}
+	return s, nil
+}
+
+func parsePatterns(name string, plain, not list) (patterns, error) {
+	if plain != nil && not != nil {
+		return patterns{}, fmt.Errorf("the elements %s and Not%s exclude each other", name, name)
+	}
+	if not != nil {
+		return patterns{globs: not, negate: true}, nil
+	}
+	return patterns{globs: plain}, nil
+}
+
+func parsePrincipals(raw json.RawMessage) (principals, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		if text != "*" {
+			return nil, fmt.Errorf("the Principal %q must be \"*\" or an object", text)
+		}
+		return principals{"*": {"*"}}, nil
+	}
+	var byType map[string]list
+	if err := json.Unmarshal(raw, &byType); err != nil {
+		return nil, fmt.Errorf("the Principal is not valid: %w", err)
+	}
+	p := principals{}
+	for kind, values := range byType {
+		if kind != "AWS" && kind != "Service" && kind != "Federated" {
+			return nil, fmt.Errorf("the principal type %q is not one of AWS, Service, Federated", kind)
+		}
+		p[kind] = values
+	}
+	return p, nil
+}
+
+// strictJSON decodes one JSON value and refuses unknown keys and what follows it.
+func strictJSON(b []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("something follows the end of the document")
+	}
+	return nil
+}
+
+// matches reports whether one of the patterns covers s. Case folds for actions
+// only: resource names are case-sensitive.
+func (p patterns) matches(s string, vars vars, fold bool) bool {
+	if fold {
+		s = strings.ToLower(s)
+	}
+	for _, glob := range p.globs {
+		if fold {
+			glob = strings.ToLower(glob)
+		}
+		if globMatch(glob, s, vars) {
+			return !p.negate
+		}
+	}
+	return p.negate
+}
