@@ -1,0 +1,242 @@
+package device
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"lastwill/internal/cli"
+)
+
+// Reason is the kind of an Error, for programs and summaries.
+type Reason string
+
+// Reasons of an Error, in the order in which a connection meets them.
+const (
+	// BadCredentials: a certificate, key or CA file cannot be used.
+	BadCredentials Reason = "bad-credentials"
+	// NameNotFound: the endpoint's name does not resolve.
+	NameNotFound Reason = "name-not-found"
+	// Unreachable: nothing listens at the endpoint, or no way leads there.
+	Unreachable Reason = "unreachable"
+	// TimedOut: the endpoint did not answer in time.
+	TimedOut Reason = "timed-out"
+	// ServerUntrusted: the broker's certificate is not one to trust.
+	ServerUntrusted Reason = "server-untrusted"
+	// CertificateRefused: the broker does not take the device's certificate.
+	CertificateRefused Reason = "certificate-refused"
+	// TLSFailed: the TLS handshake failed in another way.
+	TLSFailed Reason = "tls-failed"
+	// ConnectRefused: the broker answered CONNECT with a refusal.
+	ConnectRefused Reason = "connect-refused"
+	// ConnectClosed: the broker closed the connection instead of answering
+	// CONNECT, as AWS IoT Core does when the IoT policy does not allow it.
+	ConnectClosed Reason = "connect-closed"
+	// PublishFailed: a message was not acknowledged.
+	PublishFailed Reason = "publish-failed"
+	// SubscribeFailed: a subscription was not accepted.
+	SubscribeFailed Reason = "subscribe-failed"
+	// Lost: the connection stood and was then ended by the broker or the network.
+	Lost Reason = "lost"
+)
+
+// Error says why a device could not connect or stay connected.
+type Error struct {
+	Reason Reason
+	err    error
+}
+
+func (e *Error) Error() string { return e.err.Error() }
+func (e *Error) Unwrap() error { return e.err }
+
+// fail makes an *Error that carries a hint for cli.Main.
+func fail(reason Reason, err error, hint string, args ...any) error {
+	return cli.WithHint(&Error{reason, err}, hint, args...)
+}
+
+const describeEndpoint = `"aws iot describe-endpoint --endpoint-type iot:Data-ATS" prints the right one`
+
+func dialFailed(ctx context.Context, addr string, err error) error {
+	var dns *net.DNSError
+	switch {
+	case ctx.Err() != nil || isTimeout(err):
+		return interrupted(ctx, addr, "waiting for the TCP connection")
+	case errors.As(err, &dns):
+		return fail(NameNotFound, fmt.Errorf("connect to %s: the name %q cannot be resolved: %w", addr, dns.Name, err),
+			"check the endpoint's spelling: %s; check also that this machine reaches a name server", describeEndpoint)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fail(Unreachable, fmt.Errorf("connect to %s: nothing listens there: %w", addr, err),
+			"check endpoint and port (AWS IoT Core: 8883); is the local endpoint running?")
+	}
+	return fail(Unreachable, fmt.Errorf("connect to %s: %w", addr, err),
+		"check this machine's network, and that its firewall lets TCP out to that port")
+}
+
+// interrupted is the error of an attempt that ctx or the network's patience ended.
+func interrupted(ctx context.Context, addr, doing string) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("connect to %s: %w", addr, context.Canceled)
+	}
+	return fail(TimedOut, fmt.Errorf("connect to %s: timed out %s", addr, doing),
+		"check endpoint and port, and that a firewall lets TCP out to that port")
+}
+
+func tlsFailed(ctx context.Context, addr string, err error) error {
+	var (
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		noTLS     tls.RecordHeaderError
+	)
+	untrusted := func(hint string, args ...any) error {
+		return fail(ServerUntrusted, fmt.Errorf("connect to %s: the broker's certificate is not to be trusted: %w", addr, err), hint, args...)
+	}
+	switch {
+	case ctx.Err() != nil || isTimeout(err):
+		return interrupted(ctx, addr, "in the TLS handshake")
+	case errors.As(err, &authority):
+		return untrusted("give the CA that signed it with -r (for AWS: AmazonRootCA1.pem and an endpoint with -ats in its name), or leave -r out to trust the system's CAs")
+	case errors.As(err, &name):
+		return untrusted("connect by a name that is in the certificate; %s", describeEndpoint)
+	case errors.As(err, &invalid):
+		return untrusted("check this machine's clock, then the broker's certificate")
+	case isCertificateAlert(err):
+		return certificateRefused(addr, err)
+	case errors.As(err, &noTLS):
+		return fail(TLSFailed, fmt.Errorf("connect to %s: what listens there does not speak TLS: %w", addr, err),
+			"check the port: MQTT over mutual TLS is 8883")
+	case isClosed(err):
+		return fail(TLSFailed, fmt.Errorf("connect to %s: closed by the other side in the TLS handshake: %w", addr, err),
+			"check endpoint and port: AWS IoT Core does so for a host name that is not an endpoint of the account")
+	}
+	return fail(TLSFailed, fmt.Errorf("connect to %s: TLS handshake: %w", addr, err),
+		"the broker must take TLS 1.2 or 1.3 and the kind of key that the certificate has")
+}
+
+// connectFailed is the error of a CONNECT that got no answer. In TLS 1.3 this is
+// also where the refusal of the client's certificate arrives.
+func connectFailed(addr string, cfg Config, err error) error {
+	switch {
+	case isCertificateAlert(err):
+		return certificateRefused(addr, err)
+	case isTimeout(err):
+		return interrupted(context.Background(), addr, "waiting for the CONNACK")
+	case isClosed(err):
+		return fail(ConnectClosed, fmt.Errorf("connect to %s: the broker closed the connection without answering CONNECT", addr),
+			"AWS IoT Core does this when the IoT policy refuses: %s", policyChecks(cfg))
+	}
+	return fail(ConnectClosed, fmt.Errorf("connect to %s: no valid answer to CONNECT: %w", addr, err),
+		"check that an MQTT broker listens at that port")
+}
+
+func certificateRefused(addr string, err error) error {
+	return fail(CertificateRefused, fmt.Errorf("connect to %s: the broker refused the client certificate: %w", addr, alertOf(err)),
+		"AWS IoT Core takes a certificate only if it is registered in the endpoint's account and region, ACTIVE and not expired: \"aws iot list-certificates\" shows it")
+}
+
+// refused is the error of a CONNACK with a return code (MQTT 3.1.1, table 3.1).
+func refused(addr string, cfg Config, code byte) error {
+	var words, hint string
+	switch code {
+	case 1:
+		words, hint = "it does not take MQTT 3.1.1", "check that the broker speaks MQTT 3.1.1"
+	case 2:
+		words, hint = fmt.Sprintf("it does not allow the client ID %q", cfg.ClientID), "AWS IoT Core takes client IDs of 1 to 128 bytes; the IoT policy may want the thing's name"
+	case 3:
+		words, hint = "its MQTT service is unavailable", "try again; AWS IoT Core answers so when connections come too fast, at most one a second for a client ID"
+	case 4:
+		words, hint = "it finds user name or password malformed", "the broker wants a user name and password, which this device does not send: use a listener for client certificates"
+	case 5:
+		words, hint = "the client is not authorized to connect", "AWS IoT Core asks certificate and IoT policy: "+policyChecks(cfg)
+	default:
+		return fail(ConnectRefused, fmt.Errorf("connect to %s: the broker refused the connection with a return code that MQTT 3.1.1 does not know", addr),
+			"check that the broker speaks MQTT 3.1.1")
+	}
+	return fail(ConnectRefused, fmt.Errorf("connect to %s: the broker refused the connection: %s (return code %d)", addr, words, code), "%s", hint)
+}
+
+// policyChecks lists what must hold for AWS IoT Core to accept a CONNECT
+// (developer guide, "AWS IoT Core policy actions" and "MQTT").
+func policyChecks(cfg Config) string {
+	checks := fmt.Sprintf("a policy attached to the certificate must allow iot:Connect on client/%s and iot:Publish on topic/%s; a policy with thing variables wants the certificate attached to a thing of that name",
+		cfg.ClientID, cfg.Will.Topic)
+	if cfg.Will.Retain {
+		checks += "; a retained will needs iot:RetainPublish too"
+	}
+	if cfg.Will.QoS == 2 {
+		checks += "; a will of QoS 2 is always refused"
+	}
+	return checks
+}
+
+func publishFailed(topic string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fail(PublishFailed, fmt.Errorf("publish to %s: %w", topic, err),
+		"AWS IoT Core closes the connection on a forbidden publish: the IoT policy must allow iot:Publish on topic/%s", topic)
+}
+
+func subscribeFailed(filter string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fail(SubscribeFailed, fmt.Errorf("subscribe to %s: %w", filter, err),
+		"the IoT policy must allow iot:Subscribe on topicfilter/%s, and iot:Receive on the topics that match", filter)
+}
+
+// lost is the error of a connection that stood.
+func lost(addr string, err error) error {
+	const hint = "AWS IoT Core ends a connection when a second one comes with the same client ID, when the IoT policy forbids a publish, or when the certificate is deactivated; its events $aws/events/presence/disconnected/+ say which"
+	if isClosed(err) {
+		return fail(Lost, fmt.Errorf("connection to %s: closed by the broker: %w", addr, err), hint)
+	}
+	return fail(Lost, fmt.Errorf("connection to %s: lost: %w", addr, err), hint)
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
+
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// certificateAlerts are the TLS alerts about a certificate (RFC 8446, 6.2).
+var certificateAlerts = []tls.AlertError{
+	42,  // bad certificate
+	43,  // unsupported certificate
+	44,  // revoked
+	45,  // expired
+	46,  // unknown certificate
+	48,  // unknown CA
+	49,  // access denied
+	116, // certificate required
+}
+
+func isCertificateAlert(err error) bool {
+	alert := alertOf(err)
+	for _, a := range certificateAlerts {
+		if alert != nil && alert.Error() == a.Error() {
+			return true
+		}
+	}
+	return false
+}
+
+// alertOf returns the TLS alert that the other side sent, or nil. Its type is
+// not exported, its text is that of tls.AlertError.
+func alertOf(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		return op.Err
+	}
+	return nil
+}
