@@ -82,9 +82,10 @@ func Parse(flags *flag.FlagSet, args []string, out io.Writer, usage string) erro
 // "name: error: ..." and, where there is one, a "hint: ..." line.
 func Main(name string, run func(ctx context.Context, args []string, s Streams) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], Streams{os.Stdin, os.Stdout, os.Stderr})
+	streams := Streams{os.Stdin, os.Stdout, os.Stderr}
+	err := run(ctx, os.Args[1:], streams)
 	stop()
-	os.Exit(report(name, err, os.Stderr))
+	os.Exit(report(name, err, streams.Err))
 }
 
 func report(name string, err error, w io.Writer) int {

@@ -73,21 +73,29 @@ type Names struct {
 // NamesFor returns the names of an environment. The empty environment has the
 // scenario's exact names.
 func NamesFor(environment string) Names {
-	dash, underscore, prefix := "", "", ""
+	dash, underscore := "", ""
 	if environment != "" {
 		dash = "-" + environment
 		underscore = "_" + strings.ReplaceAll(environment, "-", "_")
-		prefix = "/" + environment
 	}
-	return Names{
-		Environment:    environment,
-		Stack:          "Lastwill" + dash,
-		Rule:           "lastWillRule" + underscore,
-		SNSTopic:       "lwtSNSTopic" + dash,
-		WillTopic:      prefix + "/last/will/topic",
-		ConnectedTopic: prefix + "/lwt/connected/topic",
-		ExecutedTopic:  prefix + "/lwt/executed",
+	n := Names{
+		Environment: environment,
+		Stack:       "Lastwill" + dash,
+		Rule:        "lastWillRule" + underscore,
+		SNSTopic:    "lwtSNSTopic" + dash,
 	}
+	n.WillTopic = n.Topic("/last/will/topic")
+	n.ConnectedTopic = n.Topic("/lwt/connected/topic")
+	n.ExecutedTopic = n.Topic("/lwt/executed")
+	return n
+}
+
+// Topic returns the name of an MQTT topic of this environment.
+func (n Names) Topic(name string) string {
+	if n.Environment == "" {
+		return name
+	}
+	return "/" + n.Environment + "/" + strings.TrimPrefix(name, "/")
 }
 
 // Thing returns the physical name of a thing of this environment.
@@ -140,6 +148,8 @@ func CheckTopicName(s string) error {
 		return fmt.Errorf("topic %q is reserved: topics that begin with $ belong to AWS, choose another beginning", s)
 	case strings.Contains(s, "'") || strings.Contains(s, "${"):
 		return fmt.Errorf("topic %q has a quote or ${, which the rule's SQL and templates would read as their own: remove them", s)
+	case strings.ContainsAny(s, "*?"):
+		return fmt.Errorf("topic %q has * or ?, which policies would read as wildcards: remove them", s)
 	case strings.Count(s, "/") > MaxTopicSlashes:
 		return fmt.Errorf("topic %q has %d slashes, AWS IoT Core takes at most %d: shorten it", s, strings.Count(s, "/"), MaxTopicSlashes)
 	case len(s) > MaxTopicBytes:

@@ -1,0 +1,241 @@
+// Package alert turns messages that a topic rule selects into e-mails: a topic
+// rule with a role of its own, an SNS topic with e-mail subscriptions, a copy of
+// each selected message on an MQTT topic, and a log of failed actions.
+package alert
+
+import (
+	"errors"
+	"fmt"
+	"net/mail"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiot"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"lastwill/internal/will"
+)
+
+// SharedResources are the resources that an Alert adds to its stack beside one
+// subscription for each e-mail address: SNS topic and its policy, log group,
+// role and rule.
+const SharedResources = 5
+
+// Limits of the names (CreateTopicRule; CreateTopic; SNS topic attribute DisplayName).
+const (
+	MaxRuleName       = 128
+	MaxSNSTopicName   = 256
+	MaxSNSDisplayName = 100
+)
+
+// logRetentionDays is long enough to find out why an alert of last month did not come.
+const logRetentionDays = 90
+
+// A MessageFormat is how the SNS action hands a message to SNS.
+type MessageFormat string
+
+// Message formats. With JSON, SNS takes the payload for a message per protocol
+// and refuses one that has no top-level key "default", as the scenario's Will
+// Message has none (SNS API reference, Publish, MessageStructure).
+const (
+	RAW  MessageFormat = "RAW"
+	JSON MessageFormat = "JSON"
+)
+
+// Props configure an Alert.
+type Props struct {
+	// RuleName is the topic rule's physical name, unique in account and region. Required.
+	RuleName string
+	// Description of the topic rule. Default: none.
+	Description string
+	// SQL is the topic rule's statement, in version 2016-03-23. Required.
+	SQL string
+	// SNSTopicName is name and display name of the SNS topic. Required.
+	SNSTopicName string
+	// Emails are the addresses that get the messages, once their owners have
+	// confirmed. Required.
+	Emails []string
+	// ExecutedTopic is the MQTT topic that gets a copy of each selected message,
+	// at QoS 0. The rule must not select from it. Required.
+	ExecutedTopic string
+	// MessageFormat of the SNS action. Default: RAW, the payload as it is.
+	MessageFormat MessageFormat
+}
+
+// Alert is a topic rule and all that it acts on.
+type Alert struct {
+	Rule     awsiot.CfnTopicRule
+	Role     awsiam.CfnRole
+	Topic    awssns.Topic
+	ErrorLog awslogs.CfnLogGroup
+}
+
+// New adds an alert to a scope. It panics with the error of Props.Validate.
+func New(scope constructs.Construct, id string, props Props) *Alert {
+	if err := props.Validate(); err != nil {
+		panic(err)
+	}
+	scope = constructs.NewConstruct(scope, jsii.String(id))
+	a := &Alert{}
+	a.addTopic(scope, props)
+	a.ErrorLog = awslogs.NewCfnLogGroup(scope, jsii.String("ErrorLog"), &awslogs.CfnLogGroupProps{
+		RetentionInDays: jsii.Number(logRetentionDays),
+	})
+	a.ErrorLog.ApplyRemovalPolicy(awscdk.RemovalPolicy_DESTROY, nil)
+	a.addRole(scope, props)
+	a.addRule(scope, props)
+	return a
+}
+
+func (a *Alert) addTopic(scope constructs.Construct, props Props) {
+	a.Topic = awssns.NewTopic(scope, jsii.String("Topic"), &awssns.TopicProps{
+		TopicName:   jsii.String(props.SNSTopicName),
+		DisplayName: jsii.String(props.SNSTopicName),
+		EnforceSSL:  jsii.Bool(true),
+	})
+	for _, address := range props.Emails {
+		awssns.NewSubscription(scope, jsii.String(address), &awssns.SubscriptionProps{
+			Topic:    a.Topic,
+			Protocol: awssns.SubscriptionProtocol_EMAIL,
+			Endpoint: jsii.String(address),
+		})
+	}
+}
+
+// addRole gives the rule's actions exactly what they do. The permissions are
+// inline in the role, so that the role never exists without them: AWS IoT tries
+// the role while it creates the rule (developer guide, "Granting an AWS IoT rule
+// the access it requires").
+func (a *Alert) addRole(scope constructs.Construct, props Props) {
+	stack := awscdk.Stack_Of(scope)
+	iot := *stack.FormatArn(&awscdk.ArnComponents{
+		Service:   jsii.String("iot"),
+		Resource:  jsii.String(""),
+		ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
+	})
+	a.Role = awsiam.NewCfnRole(scope, jsii.String("lwtRuleRole"), &awsiam.CfnRoleProps{
+		Description: jsii.String("Actions of the topic rule " + props.RuleName),
+		AssumeRolePolicyDocument: document(map[string]any{
+			"Effect":    "Allow",
+			"Action":    "sts:AssumeRole",
+			"Principal": map[string]any{"Service": "iot.amazonaws.com"},
+			// Against the confused deputy: no other account's rule may borrow the role
+			// (developer guide, "Cross-service confused deputy prevention").
+			"Condition": map[string]any{
+				"StringEquals": map[string]any{"aws:SourceAccount": stack.Account()},
+				"ArnEquals":    map[string]any{"aws:SourceArn": iot + "rule/" + props.RuleName},
+			},
+		}),
+		Policies: []any{&awsiam.CfnRole_PolicyProperty{
+			PolicyName: jsii.String("RuleActions"),
+			PolicyDocument: document(
+				allow(a.Topic.TopicArn(), "sns:Publish"),
+				allow(jsii.String(iot+"topic/"+props.ExecutedTopic), "iot:Publish"),
+				// Developer guide, "CloudWatch Logs" rule action, requirements.
+				allow(a.ErrorLog.AttrArn(), "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"),
+			),
+		}},
+	})
+}
+
+func (a *Alert) addRule(scope constructs.Construct, props Props) {
+	role := a.Role.AttrArn()
+	format := props.MessageFormat
+	if format == "" {
+		format = RAW
+	}
+	a.Rule = awsiot.NewCfnTopicRule(scope, jsii.String("Rule"), &awsiot.CfnTopicRuleProps{
+		RuleName: jsii.String(props.RuleName),
+		TopicRulePayload: &awsiot.CfnTopicRule_TopicRulePayloadProperty{
+			Sql:              jsii.String(props.SQL),
+			AwsIotSqlVersion: jsii.String(will.SQLVersion),
+			Description:      description(props),
+			Actions: []any{
+				&awsiot.CfnTopicRule_ActionProperty{Sns: &awsiot.CfnTopicRule_SnsActionProperty{
+					TargetArn:     a.Topic.TopicArn(),
+					RoleArn:       role,
+					MessageFormat: jsii.String(string(format)),
+				}},
+				&awsiot.CfnTopicRule_ActionProperty{Republish: &awsiot.CfnTopicRule_RepublishActionProperty{
+					Topic:   jsii.String(props.ExecutedTopic),
+					RoleArn: role,
+					Qos:     jsii.Number(0),
+				}},
+			},
+			ErrorAction: &awsiot.CfnTopicRule_ActionProperty{CloudwatchLogs: &awsiot.CfnTopicRule_CloudwatchLogsActionProperty{
+				LogGroupName: a.ErrorLog.Ref(),
+				RoleArn:      role,
+			}},
+		},
+	})
+}
+
+func description(props Props) *string {
+	if props.Description == "" {
+		return nil
+	}
+	return &props.Description
+}
+
+func document(statements ...any) map[string]any {
+	return map[string]any{"Version": "2012-10-17", "Statement": statements}
+}
+
+func allow(resource *string, actions ...string) map[string]any {
+	return map[string]any{"Effect": "Allow", "Action": actions, "Resource": resource}
+}
+
+var (
+	ruleName     = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
+	snsTopicName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,100}$`)
+)
+
+// Validate returns all that is wrong with the props.
+func (p Props) Validate() error {
+	var problems []error
+	if !ruleName.MatchString(p.RuleName) {
+		problems = append(problems, fmt.Errorf("rule name %q: use 1 to 128 letters, digits and underscores", p.RuleName))
+	}
+	if !snsTopicName.MatchString(p.SNSTopicName) {
+		problems = append(problems, fmt.Errorf("SNS topic name %q: use 1 to 100 letters, digits, underscores and hyphens", p.SNSTopicName))
+	}
+	if p.SQL == "" {
+		problems = append(problems, errors.New("no SQL: give the topic rule's statement"))
+	}
+	problems = append(problems, will.CheckTopicName(p.ExecutedTopic))
+	if p.MessageFormat != "" && p.MessageFormat != RAW && p.MessageFormat != JSON {
+		problems = append(problems, fmt.Errorf("message format %q: use RAW or JSON", p.MessageFormat))
+	}
+	return errors.Join(append(problems, CheckEmails(p.Emails))...)
+}
+
+// CheckEmails returns all that is wrong with the addresses of an alert.
+func CheckEmails(addresses []string) error {
+	if len(addresses) == 0 {
+		return errors.New("no e-mail address: an alert that tells nobody is a mistake, give at least one")
+	}
+	var problems []error
+	seen := map[string]bool{}
+	for _, address := range addresses {
+		problems = append(problems, checkEmail(address))
+		if folded := strings.ToLower(address); seen[folded] {
+			problems = append(problems, fmt.Errorf("e-mail address %q is given twice: name each address once", address))
+		} else {
+			seen[folded] = true
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func checkEmail(s string) error {
+	parsed, err := mail.ParseAddress(s)
+	if err != nil || parsed.Address != s || !strings.Contains(s[strings.LastIndex(s, "@"):], ".") {
+		return fmt.Errorf("e-mail address %q: give one address such as ops@example.com", s)
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+// Package device provisions devices in AWS IoT Core: for each a thing and an
+// active certificate, and for all together one IoT policy that lets a device
+// act only as itself.
+package device
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiot"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"lastwill/internal/will"
+)
+
+// Resources that a Devices construct adds to its stack.
+const (
+	// SharedResources are there however many things there are: the IoT policy.
+	SharedResources = 1
+	// ResourcesPerThing are thing, certificate and the certificate's two attachments.
+	ResourcesPerThing = 4
+)
+
+// thingVariable stands for the name of the connecting thing in an IoT policy
+// (developer guide, "Thing policy variables").
+const thingVariable = "${iot:Connection.Thing.ThingName}"
+
+// Props configure Devices.
+type Props struct {
+	// Things are the devices, with distinct names. Required.
+	Things []Thing
+	// ConnectedTopic is the topic that a device announces itself on and may
+	// subscribe to. Required.
+	ConnectedTopic string
+	// WillTopic is the topic of the devices' Will Messages. Required.
+	WillTopic string
+}
+
+// A Thing is one device.
+type Thing struct {
+	// Name of the thing, and the only client ID that it may connect with. Required.
+	Name string
+	// CSR is the certificate signing request in PEM. The private key stays with
+	// whoever made it. Changing the CSR replaces the certificate. Required.
+	CSR string
+}
+
+// Devices are things with their certificates, in the order of the props, and
+// the IoT policy that they share.
+type Devices struct {
+	Policy       awsiot.CfnPolicy
+	Things       []awsiot.CfnThing
+	Certificates []awsiot.CfnCertificate
+}
+
+// New adds devices to a scope. It panics with the error of Props.Validate.
+func New(scope constructs.Construct, id string, props Props) *Devices {
+	if err := props.Validate(); err != nil {
+		panic(err)
+	}
+	scope = constructs.NewConstruct(scope, jsii.String(id))
+	d := &Devices{Policy: awsiot.NewCfnPolicy(scope, jsii.String("Policy"), &awsiot.CfnPolicyProps{
+		PolicyDocument: policyDocument(iotPrefix(scope), props),
+	})}
+	for _, thing := range props.Things {
+		d.add(scope, thing)
+	}
+	return d
+}
+
+// add relies on references alone for the order of resources: an attachment
+// names both of its ends, so that CloudFormation makes it after them and
+// deletes it before them, as AWS IoT demands (DeleteConflict).
+func (d *Devices) add(scope constructs.Construct, t Thing) {
+	thing := awsiot.NewCfnThing(scope, jsii.String(t.Name), &awsiot.CfnThingProps{ThingName: jsii.String(t.Name)})
+	certificate := awsiot.NewCfnCertificate(scope, jsii.String(t.Name+"Certificate"), &awsiot.CfnCertificateProps{
+		CertificateSigningRequest: jsii.String(t.CSR),
+		Status:                    jsii.String("ACTIVE"),
+	})
+	principal := certificate.AttrArn()
+	awsiot.NewCfnThingPrincipalAttachment(scope, jsii.String(t.Name+"ThingAttachment"), &awsiot.CfnThingPrincipalAttachmentProps{
+		ThingName: thing.Ref(),
+		Principal: principal,
+	})
+	awsiot.NewCfnPolicyPrincipalAttachment(scope, jsii.String(t.Name+"PolicyAttachment"), &awsiot.CfnPolicyPrincipalAttachmentProps{
+		PolicyName: d.Policy.Ref(),
+		Principal:  principal,
+	})
+	d.Things = append(d.Things, thing)
+	d.Certificates = append(d.Certificates, certificate)
+}
+
+// iotPrefix is the beginning of every AWS IoT ARN of the scope's stack.
+func iotPrefix(scope constructs.Construct) string {
+	return *awscdk.Stack_Of(scope).FormatArn(&awscdk.ArnComponents{
+		Service:   jsii.String("iot"),
+		Resource:  jsii.String(""),
+		ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
+	})
+}
+
+func policyDocument(prefix string, props Props) map[string]any {
+	connected := "/" + props.ConnectedTopic
+	return map[string]any{
+		"Version": "2012-10-17",
+		"Statement": []any{
+			map[string]any{
+				"Effect":   "Allow",
+				"Action":   "iot:Connect",
+				"Resource": prefix + "client/" + thingVariable,
+				// Without it, a certificate of another thing could take this client ID
+				// (developer guide, "Connect policy examples").
+				"Condition": map[string]any{"Bool": map[string]any{"iot:Connection.Thing.IsAttached": "true"}},
+			},
+			map[string]any{
+				"Effect":   "Allow",
+				"Action":   "iot:Publish",
+				"Resource": []any{prefix + "topic" + connected, prefix + "topic/" + props.WillTopic},
+			},
+			map[string]any{"Effect": "Allow", "Action": "iot:Subscribe", "Resource": prefix + "topicfilter" + connected},
+			map[string]any{"Effect": "Allow", "Action": "iot:Receive", "Resource": prefix + "topic" + connected},
+		},
+	}
+}
+
+// thingName is what CreateThing takes.
+var thingName = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
+
+// CheckNames returns all that is wrong with the names of things.
+func CheckNames(names []string) error {
+	if len(names) == 0 {
+		return errors.New("no thing: name at least one")
+	}
+	var problems []error
+	seen := map[string]bool{}
+	for _, name := range names {
+		if !thingName.MatchString(name) {
+			problems = append(problems, fmt.Errorf("thing name %q: use 1 to 128 letters, digits, colons, underscores and hyphens", name))
+		}
+		if seen[name] {
+			problems = append(problems, fmt.Errorf("thing name %q is given twice: name each thing once", name))
+		}
+		seen[name] = true
+	}
+	return errors.Join(problems...)
+}
+
+// Validate returns all that is wrong with the props.
+func (p Props) Validate() error {
+	var names []string
+	var problems []error
+	for _, t := range p.Things {
+		names = append(names, t.Name)
+		if t.CSR == "" {
+			problems = append(problems, fmt.Errorf("thing %q has no CSR: give its certificate signing request in PEM", t.Name))
+		}
+	}
+	problems = append(problems, CheckNames(names), will.CheckTopicName(p.ConnectedTopic), will.CheckTopicName(p.WillTopic))
+	return errors.Join(problems...)
+}

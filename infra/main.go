@@ -1,0 +1,63 @@
+// Command infra is the CDK app: it synthesizes the monitoring stack of the
+// environment that the CDK context describes. Start it with the CDK CLI.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"lastwill/constructs/simulator"
+	"lastwill/infra/monitoring"
+	"lastwill/internal/cli"
+)
+
+func main() { cli.Main("lastwill", run) }
+
+func run(context.Context, []string, cli.Streams) (err error) {
+	defer closeNode()
+	defer func() {
+		// jsii panics with what the CDK threw.
+		if r := recover(); r != nil {
+			err = fmt.Errorf("synthesis failed: %v", r)
+		}
+	}()
+	return synth()
+}
+
+func synth() error {
+	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: jsii.Bool(false)})
+	config, err := monitoring.ConfigFrom(func(key string) any { return app.Node().TryGetContext(&key) })
+	if err != nil {
+		return err
+	}
+	if err := (simulator.Props{}).Validate(); err != nil {
+		return err
+	}
+	devices, err := config.Devices(onWorkstation())
+	if err != nil {
+		return err
+	}
+	monitoring.NewStack(app, monitoring.StackProps{Config: config, Devices: devices})
+	app.Synth(nil)
+	return nil
+}
+
+// onWorkstation tells whether keys may be made: a key made by a build machine
+// would be lost with it.
+func onWorkstation() bool {
+	// AWS CodeBuild is alone in not setting CI.
+	return os.Getenv("CI") == "" && os.Getenv("CODEBUILD_BUILD_ID") == ""
+}
+
+// closeNode ends jsii's process. jsii waits for it twice and reports the second
+// wait as a failure on standard error, where nothing else writes any more.
+func closeNode() {
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		os.Stderr = null
+	}
+	jsii.Close()
+}

@@ -1,0 +1,274 @@
+package monitoring
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"lastwill/constructs/alert"
+	"lastwill/constructs/device"
+	"lastwill/internal/keypair"
+	"lastwill/internal/will"
+)
+
+// Config is what a user may choose about one environment. The keys of the CDK
+// context that set it are the fields' names in lower camel case.
+type Config struct {
+	// Environment is part of every physical name, so that several environments
+	// share an account and region. Default: none, the scenario's exact names.
+	Environment string
+	// Email is who gets the alerts. In the context: one address, several with
+	// commas between, or a JSON list. Required.
+	Email []string
+	// Things are the devices, before the environment is added to their names. In
+	// the context: as Email. Default: lwtThing.
+	Things []string
+	// WillTopic, ConnectedTopic and ExecutedTopic are MQTT topics, before the
+	// environment is put in front of them. Default: the scenario's topics.
+	WillTopic, ConnectedTopic, ExecutedTopic string
+	// KeepAlive is the devices' keep alive. In the context: whole seconds.
+	// Default: 30 seconds.
+	KeepAlive time.Duration
+	// Certs is the folder of the devices' CSRs and, on a workstation, of their
+	// private keys. Default: certs, relative to the working directory.
+	Certs string
+}
+
+// DefaultConfig is the scenario, but for the e-mail address.
+func DefaultConfig() Config {
+	names := will.NamesFor("")
+	return Config{
+		Things:         []string{will.ThingName},
+		WillTopic:      names.WillTopic,
+		ConnectedTopic: names.ConnectedTopic,
+		ExecutedTopic:  names.ExecutedTopic,
+		KeepAlive:      will.KeepAlive,
+		Certs:          "certs",
+	}
+}
+
+// ConfigFrom reads the configuration from the CDK context, where lookup returns
+// nil for a key that is not set. Its error names all problems at once.
+func ConfigFrom(lookup func(key string) any) (Config, error) {
+	c := DefaultConfig()
+	r := reader{lookup: lookup}
+	r.text("environment", &c.Environment)
+	r.list("email", &c.Email)
+	r.list("things", &c.Things)
+	r.text("willTopic", &c.WillTopic)
+	r.text("connectedTopic", &c.ConnectedTopic)
+	r.text("executedTopic", &c.ExecutedTopic)
+	r.seconds("keepAlive", &c.KeepAlive)
+	r.text("certs", &c.Certs)
+	if r.problems != nil {
+		return c, append(r.problems, c.problems()...)
+	}
+	return c, c.Validate()
+}
+
+// Names are the environment's physical names.
+func (c Config) Names() will.Names {
+	n := will.NamesFor(c.Environment)
+	n.WillTopic = n.Topic(c.WillTopic)
+	n.ConnectedTopic = n.Topic(c.ConnectedTopic)
+	n.ExecutedTopic = n.Topic(c.ExecutedTopic)
+	return n
+}
+
+// Devices reads each thing's CSR. With create it first makes the key pairs and
+// CSRs that are missing. Its error names all problems at once.
+func (c Config) Devices(create bool) ([]device.Thing, error) {
+	var things []device.Thing
+	var p Problems
+	for _, name := range c.thingNames() {
+		csr, err := keypair.Ensure(c.Certs, name, create)
+		p.add("certs", err)
+		things = append(things, device.Thing{Name: name, CSR: csr})
+	}
+	return things, p.err()
+}
+
+func (c Config) thingNames() []string {
+	names := c.Names()
+	var things []string
+	for _, t := range c.Things {
+		things = append(things, names.Thing(t))
+	}
+	return things
+}
+
+// Validate returns all that is wrong with the configuration, as Problems.
+func (c Config) Validate() error { return c.problems().err() }
+
+func (c Config) problems() Problems {
+	var p Problems
+	names := c.Names()
+	p.add("environment", checkEnvironment(c.Environment))
+	p.add("email", alert.CheckEmails(c.Email))
+	p.add("things", device.CheckNames(c.thingNames()))
+	p.add("things", c.checkCount())
+	p.add("willTopic", will.CheckTopicName(names.WillTopic))
+	p.add("connectedTopic", will.CheckTopicName(names.ConnectedTopic))
+	p.add("executedTopic", will.CheckTopicName(names.ExecutedTopic))
+	p.add("willTopic", checkDistinct(names))
+	p.add("keepAlive", checkKeepAlive(c.KeepAlive))
+	return p
+}
+
+// maxEnvironment is what the shortest limit of all names leaves, that of the
+// SNS topic's display name.
+var maxEnvironment = alert.MaxSNSDisplayName - len(will.NamesFor("x").SNSTopic) + 1
+
+// environment has neither underscores, which stack names lack, nor repeated
+// hyphens: the rule's name has an underscore for each hyphen, so anything looser
+// could give two environments one rule.
+var environment = regexp.MustCompile(`^[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$`)
+
+func checkEnvironment(s string) error {
+	if s != "" && (!environment.MatchString(s) || len(s) > maxEnvironment) {
+		return fmt.Errorf("environment name %q: use 1 to %d letters and digits, with single hyphens between them", s, maxEnvironment)
+	}
+	return nil
+}
+
+// maxResources is what CloudFormation lets one stack hold (user guide, "Quotas").
+const maxResources = 500
+
+func (c Config) checkCount() error {
+	room := maxResources - device.SharedResources - alert.SharedResources - len(c.Email)
+	if fit := max(0, room/device.ResourcesPerThing); len(c.Things) > fit {
+		return fmt.Errorf("%d things: a stack of %d resources has room for %d: spread them over several environments, or use fleet provisioning (AWS::IoT::ProvisioningTemplate)",
+			len(c.Things), maxResources, fit)
+	}
+	return nil
+}
+
+// checkDistinct keeps the rule from selecting its own copies, and wills from
+// being taken for connected messages.
+func checkDistinct(n will.Names) error {
+	for _, pair := range [][2]string{
+		{n.WillTopic, n.ConnectedTopic},
+		{n.WillTopic, n.ExecutedTopic},
+		{n.ConnectedTopic, n.ExecutedTopic},
+	} {
+		if pair[0] == pair[1] {
+			return fmt.Errorf("topic %q is given twice: willTopic, connectedTopic and executedTopic must differ", pair[0])
+		}
+	}
+	return nil
+}
+
+func checkKeepAlive(d time.Duration) error {
+	if d < will.MinKeepAlive || d > will.MaxKeepAlive {
+		return fmt.Errorf("keep alive %d: use %d to %d seconds, what AWS IoT Core honours",
+			d/time.Second, will.MinKeepAlive/time.Second, will.MaxKeepAlive/time.Second)
+	}
+	return nil
+}
+
+// Problems are all that is wrong with a configuration.
+type Problems []string
+
+func (p Problems) Error() string {
+	if len(p) == 1 {
+		return "the configuration has a problem:\n  " + p[0]
+	}
+	return fmt.Sprintf("the configuration has %d problems:\n  %s", len(p), strings.Join(p, "\n  "))
+}
+
+// add notes what is wrong with the value of a context key; err may join several errors.
+func (p *Problems) add(key string, err error) {
+	if err == nil {
+		return
+	}
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		*p = append(*p, key+": "+err.Error())
+		return
+	}
+	for _, e := range joined.Unwrap() {
+		p.add(key, e)
+	}
+}
+
+func (p Problems) err() error {
+	if p == nil {
+		return nil
+	}
+	return p
+}
+
+// reader takes values out of the CDK context, where cdk.json has JSON values and
+// the command line has strings.
+type reader struct {
+	lookup   func(key string) any
+	problems Problems
+}
+
+func (r *reader) text(key string, into *string) {
+	switch v := r.lookup(key).(type) {
+	case nil:
+	case string:
+		*into = v
+	default:
+		r.problems.add(key, fmt.Errorf("%v is not a text: put it in quotes", v))
+	}
+}
+
+func (r *reader) list(key string, into *[]string) {
+	value := r.lookup(key)
+	if value == nil {
+		return
+	}
+	list, ok := texts(value)
+	if !ok {
+		r.problems.add(key, fmt.Errorf("%v is not a list: give one value, several with commas between, or a JSON list of strings", value))
+		return
+	}
+	*into = list
+}
+
+// texts reads "a", "a,b", `["a","b"]` and a list of strings.
+func texts(value any) ([]string, bool) {
+	var list []string
+	switch v := value.(type) {
+	case string:
+		if strings.HasPrefix(strings.TrimSpace(v), "[") {
+			return list, json.Unmarshal([]byte(v), &list) == nil
+		}
+		if strings.TrimSpace(v) == "" {
+			return nil, true
+		}
+		for _, item := range strings.Split(v, ",") {
+			list = append(list, strings.TrimSpace(item))
+		}
+		return list, true
+	case []any:
+		for _, item := range v {
+			s, ok := item.(string)
+			if !ok {
+				return nil, false
+			}
+			list = append(list, s)
+		}
+		return list, true
+	}
+	return nil, false
+}
+
+func (r *reader) seconds(key string, into *time.Duration) {
+	value := r.lookup(key)
+	if value == nil {
+		return
+	}
+	n, err := strconv.ParseInt(fmt.Sprint(value), 10, 32)
+	if err != nil {
+		r.problems.add(key, fmt.Errorf("keep alive %v: give whole seconds, such as 30", value))
+		return
+	}
+	*into = time.Duration(n) * time.Second
+}

@@ -1,0 +1,123 @@
+// Package monitoring is the stack that tells by e-mail when a device ends its
+// connection ungracefully, and the configuration that it is made from.
+package monitoring
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3assets"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"lastwill/constructs/alert"
+	"lastwill/constructs/device"
+	"lastwill/constructs/simulator"
+	"lastwill/internal/keypair"
+	"lastwill/internal/will"
+)
+
+// StackProps configure the stack.
+type StackProps struct {
+	awscdk.StackProps
+	// Config of the environment. Required.
+	Config Config
+	// Devices of the environment, as Config.Devices returns them. Required.
+	Devices []device.Thing
+	// Simulator is the path of the simulator program.
+	// Default: simulator.DefaultProgram.
+	Simulator string
+}
+
+// NewStack adds the environment's stack to an app. It panics if the props are invalid.
+func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
+	names := props.Config.Names()
+	stack := awscdk.NewStack(scope, jsii.String(names.Stack), &props.StackProps)
+	devices := device.New(stack, "Devices", device.Props{
+		Things:         props.Devices,
+		ConnectedTopic: names.ConnectedTopic,
+		WillTopic:      names.WillTopic,
+	})
+	alarm := alert.New(stack, "Alert", alert.Props{
+		RuleName:      names.Rule,
+		Description:   will.RuleDescription,
+		SQL:           will.SQL(names.WillTopic),
+		SNSTopicName:  names.SNSTopic,
+		Emails:        props.Config.Email,
+		ExecutedTopic: names.ExecutedTopic,
+	})
+	program := simulator.New(stack, "Simulator", simulator.Props{Program: props.Simulator})
+	addOutputs(stack, props.Config, devices, alarm, program)
+	return stack
+}
+
+func addOutputs(stack awscdk.Stack, c Config, devices *device.Devices, alarm *alert.Alert, program awss3assets.Asset) {
+	names := c.Names()
+	things := c.thingNames()
+	var certificates []string
+	for _, certificate := range devices.Certificates {
+		certificates = append(certificates, *certificate.Ref())
+	}
+	for _, o := range []struct{ id, value, description string }{
+		{"ThingName", strings.Join(things, ","), "Things; each one's client ID is its name"},
+		{"CertificateId", strings.Join(certificates, ","), "Certificates, in the order of the things"},
+		{"PolicyName", *devices.Policy.Ref(), "IoT policy of the things"},
+		{"RuleName", *alarm.Rule.Ref(), "Topic rule that selects the Will Messages"},
+		{"SNSTopicArn", *alarm.Topic.TopicArn(), "SNS topic of the e-mails"},
+		{"ErrorLogGroup", *alarm.ErrorLog.Ref(), "Log group of the rule's failed actions"},
+		{"WillTopic", names.WillTopic, "MQTT topic of the Will Messages"},
+		{"ConnectedTopic", names.ConnectedTopic, "MQTT topic of the connected messages"},
+		{"ExecutedTopic", names.ExecutedTopic, "MQTT topic of the rule's copies"},
+		{"SimulatorAsset", *program.S3ObjectUrl(), "Simulator program for Linux"},
+		{"CertificateCommand", certificateCommand(c.Certs, things[0], certificates[0]), "Fetches the first thing's certificate"},
+		{"SimulatorCommand", simulatorCommand(c, things[0]), "Plays the first thing, once its certificate is there"},
+	} {
+		awscdk.NewCfnOutput(stack, jsii.String(o.id), &awscdk.CfnOutputProps{
+			Value:       jsii.String(o.value),
+			Description: jsii.String(o.description),
+		})
+	}
+}
+
+func certificateCommand(certs, thing, certificateID string) string {
+	return "aws iot describe-certificate --certificate-id " + certificateID +
+		" --query certificateDescription.certificatePem --output text > " + quote(certificateFile(certs, thing))
+}
+
+// simulatorCommand is the scenario's sample command, with the flags that the
+// configuration asks for beyond it.
+func simulatorCommand(c Config, thing string) string {
+	names, usual := c.Names(), will.NamesFor("")
+	// CloudFormation has no attribute for the endpoint.
+	command := []string{
+		"go run ./cmd/simulator",
+		"-e $(aws iot describe-endpoint --endpoint-type iot:Data-ATS --query endpointAddress --output text)",
+		"-c " + quote(certificateFile(c.Certs, thing)),
+		"-k " + quote(keypair.KeyFile(c.Certs, thing)),
+		"-id " + thing,
+		"-t " + quote(names.ConnectedTopic),
+		"-m publish",
+	}
+	if names.WillTopic != usual.WillTopic {
+		command = append(command, "-will-topic "+quote(names.WillTopic))
+	}
+	if c.KeepAlive != will.KeepAlive {
+		command = append(command, fmt.Sprintf("-keep-alive %d", c.KeepAlive/time.Second))
+	}
+	return strings.Join(command, " ")
+}
+
+func certificateFile(certs, thing string) string {
+	return strings.TrimSuffix(keypair.KeyFile(certs, thing), ".key") + ".pem.crt"
+}
+
+// quote makes one word of s for a shell.
+func quote(s string) string {
+	plain := func(r rune) bool { return strings.ContainsRune("/._:-", r) || 'a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9' }
+	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
