@@ -1,0 +1,197 @@
+package brokertest
+
+import (
+	"bufio"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience is how long an event may take before a test gives up on it. It only
+// matters to tests that fail.
+const patience = 30 * time.Second
+
+// Lines are the lines that a process writes.
+type Lines struct {
+	c    chan string
+	seen []string
+}
+
+func readLines(r io.Reader) *Lines {
+	l := &Lines{c: make(chan string, 1024)}
+	go func() {
+		defer close(l.c)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			l.c <- s.Text()
+		}
+	}()
+	return l
+}
+
+// Await returns the next line that contains one of the texts.
+func (l *Lines) Await(t testing.TB, texts ...string) string {
+	t.Helper()
+	giveUp := time.After(patience)
+	for {
+		select {
+		case line, ok := <-l.c:
+			if !ok {
+				t.Fatalf("the process ended without a line with %q; it wrote:\n%s", texts, strings.Join(l.seen, "\n"))
+			}
+			l.seen = append(l.seen, line)
+			for _, text := range texts {
+				if strings.Contains(line, text) {
+					return line
+				}
+			}
+		case <-giveUp:
+			t.Fatalf("no line with %q within %s; there were:\n%s", texts, patience, strings.Join(l.seen, "\n"))
+		}
+	}
+}
+
+// Mosquitto is a mosquitto broker of the test's.
+type Mosquitto struct {
+	Addr string
+	// Log is its log, complete.
+	Log *Lines
+}
+
+// StartMosquitto starts a broker that wants client certificates of the authority.
+func StartMosquitto(t testing.TB, p *PKI) *Mosquitto {
+	t.Helper()
+	cert, key := p.Issue(t, "mosquitto")
+	for {
+		addr := freeAddr(t)
+		_, port, err := net.SplitHostPort(addr)
+		check(t, err)
+		conf := filepath.Join(t.TempDir(), "mosquitto.conf")
+		check(t, os.WriteFile(conf, fmt.Appendf(nil, `
+listener %s 127.0.0.1
+cafile %s
+certfile %s
+keyfile %s
+require_certificate true
+allow_anonymous true
+persistence false
+user root
+log_type all
+log_dest stderr
+`, port, p.CAFile, cert, key), 0o600))
+		m := &Mosquitto{addr, start(t, true, mosquittoPath(), "-c", conf)}
+		if strings.Contains(m.Log.Await(t, " running", "Address already in use"), " running") {
+			return m
+		}
+	}
+}
+
+// mosquittoPath finds the broker, which Debian installs outside of users' PATH.
+func mosquittoPath() string {
+	if path, err := exec.LookPath("mosquitto"); err == nil {
+		return path
+	}
+	return "/usr/sbin/mosquitto"
+}
+
+// freeAddr returns a loopback address that was free a moment ago.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// start starts a process that ends with the test and returns the lines of its
+// standard error or its standard output.
+func start(t testing.TB, stderr bool, name string, args ...string) *Lines {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	pipe := cmd.StdoutPipe
+	if stderr {
+		pipe = cmd.StderrPipe
+	}
+	r, err := pipe()
+	check(t, err)
+	check(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return readLines(r)
+}
+
+// Seen is a message as an observer saw it.
+type Seen struct {
+	Topic   string
+	Payload string
+	QoS     int
+	Retain  int
+}
+
+// Observer is mosquitto_sub on some topics.
+type Observer struct {
+	lines *Lines
+	// args make mosquitto's clients reach the broker.
+	args []string
+}
+
+const markTopic = "brokertest/mark"
+
+// Observe subscribes mosquitto_sub to topic filters at QoS 1. It returns when
+// the broker has accepted the subscription.
+func Observe(t testing.TB, p *PKI, addr string, filters ...string) *Observer {
+	t.Helper()
+	cert, key := p.Issue(t, "observer")
+	host, port, err := net.SplitHostPort(addr)
+	check(t, err)
+	o := &Observer{args: []string{"-h", host, "-p", port, "--cafile", p.CAFile, "--cert", cert, "--key", key}}
+	// The payload in hexadecimal: %j would not tell text from JSON.
+	args := append([]string{"-d", "-q", "1", "-F", `{"Topic":"%t","QoS":%q,"Retain":%r,"Payload":"%x"}`, "-t", markTopic}, o.args...)
+	for _, f := range filters {
+		args = append(args, "-t", f)
+	}
+	// Into a pipe mosquitto_sub would keep its lines back until a page is full.
+	o.lines = start(t, false, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, args...)...)
+	o.lines.Await(t, "Subscribed (mid: 1)")
+	return o
+}
+
+// Next returns the next message.
+func (o *Observer) Next(t testing.TB) Seen {
+	t.Helper()
+	var s Seen
+	line := o.lines.Await(t, `{"Topic":`)
+	check(t, json.Unmarshal([]byte(line), &s))
+	payload, err := hex.DecodeString(s.Payload)
+	check(t, err)
+	s.Payload = string(payload)
+	return s
+}
+
+// Rest publishes a mark and returns what arrived before it: everything that the
+// broker had published when Rest was called, since one subscription is ordered
+// (MQTT 3.1.1, 4.6).
+func (o *Observer) Rest(t testing.TB) []Seen {
+	t.Helper()
+	out, err := exec.Command("mosquitto_pub", append([]string{"-q", "1", "-t", markTopic, "-m", "mark"}, o.args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("mosquitto_pub: %v: %s", err, out)
+	}
+	var rest []Seen
+	for {
+		s := o.Next(t)
+		if s.Topic == markTopic {
+			return rest
+		}
+		rest = append(rest, s)
+	}
+}
