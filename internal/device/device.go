@@ -83,10 +83,13 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate reports what would make a CONNECT packet that says something else
-// than the configuration.
-func (c Config) validate() error {
+// Validate says what keeps Connect from using the configuration.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	_, _, err := address(c.Endpoint, c.Port)
 	switch {
+	case err != nil:
+		return err
 	case c.ClientID == "":
 		return errors.New("client ID is empty: give the thing's name")
 	case c.KeepAlive < time.Second || c.KeepAlive%time.Second != 0 || c.KeepAlive > 65535*time.Second:
@@ -115,13 +118,10 @@ type Device struct {
 // attempt is an *Error with a hint.
 func Connect(ctx context.Context, cfg Config) (*Device, error) {
 	cfg = cfg.withDefaults()
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	host, addr, err := address(cfg.Endpoint, cfg.Port)
-	if err != nil {
-		return nil, err
-	}
+	host, addr, _ := address(cfg.Endpoint, cfg.Port)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c, err := open(ctx, addr, &tls.Config{
@@ -179,6 +179,9 @@ func (d *Device) handshake(ctx context.Context) error {
 		return refused(d.addr, d.cfg, code)
 	}
 }
+
+// Addr is the broker's host:port.
+func (d *Device) Addr() string { return d.addr }
 
 // Announce publishes the connected message at QoS 1 and returns when the broker
 // has acknowledged it.

@@ -81,7 +81,7 @@ func dialFailed(ctx context.Context, addr string, err error) error {
 // interrupted is the error of an attempt that ctx or the network's patience ended.
 func interrupted(ctx context.Context, addr, doing string) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return fmt.Errorf("connect to %s: %w", addr, context.Canceled)
+		return fmt.Errorf("connect to %s: interrupted: %w", addr, context.Canceled)
 	}
 	return fail(TimedOut, fmt.Errorf("connect to %s: timed out %s", addr, doing),
 		"check endpoint and port, and that a firewall lets TCP out to that port")

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"lastwill/internal/device"
+)
+
+// event is one line of -json.
+type event struct {
+	Time  time.Time `json:"time"`
+	Event string    `json:"event"`
+	// Endpoint is host:port.
+	Endpoint         string `json:"endpoint,omitempty"`
+	ClientID         string `json:"clientId,omitempty"`
+	KeepAliveSeconds int    `json:"keepAliveSeconds,omitempty"`
+	WillTopic        string `json:"willTopic,omitempty"`
+	Topic            string `json:"topic,omitempty"`
+	// Payload is set when it is UTF-8, PayloadBase64 when it is not.
+	Payload       string  `json:"payload,omitempty"`
+	PayloadBase64 []byte  `json:"payloadBase64,omitempty"`
+	SleepSeconds  float64 `json:"sleepSeconds,omitempty"`
+}
+
+// reporter tells what happens, for people or as JSON. Messages arrive in a
+// goroutine of their own.
+type reporter struct {
+	mu   sync.Mutex
+	out  io.Writer
+	json bool
+}
+
+func (r *reporter) say(e event, format string, args ...any) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.json {
+		encoder := json.NewEncoder(r.out)
+		encoder.SetEscapeHTML(false)
+		encoder.Encode(e)
+		return
+	}
+	fmt.Fprintf(r.out, "%s  %s\n", e.Time.Format("15:04:05.000"), fmt.Sprintf(format, args...))
+}
+
+func (r *reporter) connected(cfg device.Config, addr string) {
+	r.say(event{Event: "connected", Endpoint: addr, ClientID: cfg.ClientID, KeepAliveSeconds: int(cfg.KeepAlive / time.Second), WillTopic: cfg.Will.Topic},
+		"connected to %s as %s, keep alive %s, will on %s", addr, cfg.ClientID, cfg.KeepAlive, cfg.Will.Topic)
+}
+
+func (r *reporter) subscribed(topic string) {
+	r.say(event{Event: "subscribed", Topic: topic}, "subscribed to %s", topic)
+}
+
+func (r *reporter) published(topic string, payload []byte) {
+	e := withPayload(event{Event: "published", Topic: topic}, payload)
+	r.say(e, "published to %s: %s", topic, printable(payload))
+}
+
+func (r *reporter) message(m device.Message) {
+	e := withPayload(event{Event: "message", Topic: m.Topic}, m.Payload)
+	r.say(e, "received on %s: %s", printable([]byte(m.Topic)), printable(m.Payload))
+}
+
+func (r *reporter) sleeping(d time.Duration) {
+	r.say(event{Event: "sleeping", SleepSeconds: d.Seconds()}, "sleeping %s, then vanishing without DISCONNECT (Ctrl-C: disconnect properly instead)", d)
+}
+
+func (r *reporter) dropped(at time.Time, cfg device.Config) {
+	r.say(event{Time: at, Event: "dropped", ClientID: cfg.ClientID, WillTopic: cfg.Will.Topic}, "closed the socket without DISCONNECT: the broker publishes the will on %s", cfg.Will.Topic)
+}
+
+func (r *reporter) disconnected(cfg device.Config) {
+	r.say(event{Event: "disconnected", ClientID: cfg.ClientID}, "interrupted: sent DISCONNECT, the broker discards the will")
+}
+
+func withPayload(e event, payload []byte) event {
+	if utf8.Valid(payload) {
+		e.Payload = string(payload)
+	} else {
+		e.PayloadBase64 = payload
+	}
+	return e
+}
+
+// printable quotes a payload that could play tricks with a terminal.
+func printable(payload []byte) string {
+	s := string(payload)
+	tricky := func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' && r != '\t' }
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, tricky) {
+		return fmt.Sprintf("%q", s)
+	}
+	return s
+}
