@@ -1,0 +1,3 @@
+package iotsql
+
+func (x *cast) eval(e *env) value { return x.x.eval(e) }

@@ -1,0 +1,451 @@
+package iotsql
+
+import (
+	"fmt"
+)
+
+// An env is the evaluation of one statement over one message. The first error
+// ends it: what is computed after that does not count.
+type env struct {
+	m   *Message
+	ver Version
+	err error
+
+	payload string // checked, without white space around it
+	read    bool   // payload has been read
+
+	set   []assignment
+	known []bool // which variables have been evaluated
+	vars  []value
+
+	nested *scope // of the nested SELECT that is evaluated, if any
+}
+
+// A scope is the element that a nested SELECT looks at. Its names are the
+// element's; those of the payload around it are not seen [LIVE].
+type scope struct {
+	element value
+	alias   string
+}
+
+func (e *env) fail(err error) value {
+	if e.err == nil {
+		e.err = err
+	}
+	return undefined
+}
+
+// object returns the text of the payload, which must be a JSON object. An
+// empty payload counts as one without members (developer guide,
+// binary-payloads: data can be added to an empty payload).
+func (e *env) object() (text string, ok bool) {
+	if !e.read {
+		e.read = true
+		e.payload = e.readPayload()
+	}
+	return e.payload, e.payload != ""
+}
+
+func (e *env) readPayload() string {
+	raw := string(e.m.Payload)
+	if raw == "" {
+		return "{}"
+	}
+	text, ok := trimJSON(raw)
+	if !ok || text[0] != '{' {
+		e.fail(fmt.Errorf("%w: only SELECT * and encode(*, 'base64') take other payloads", ErrPayload))
+		return ""
+	}
+	return text
+}
+
+// holds reports whether WHERE is the Boolean true. It stops at the first part
+// of an AND that is not true.
+func (e *env) holds(where expr) bool {
+	v := e.condition(where)
+	return v.kind == booleanKind && v.bool && e.err == nil
+}
+
+func (e *env) condition(x expr) value {
+	and, ok := x.(*binary)
+	if !ok || and.op != "AND" {
+		return x.eval(e)
+	}
+	if l, ok := toBoolean(e.condition(and.l)); !ok || !l {
+		return undefined
+	}
+	if r, ok := toBoolean(e.condition(and.r)); !ok || !r {
+		return undefined
+	}
+	return boolean(true)
+}
+
+// output evaluates the select list of the outer query to the payload of the
+// actions.
+func (e *env) output(q *query) []byte {
+	if _, all := q.items[0].expr.(*star); all && len(q.items) == 1 && q.items[0].alias == nil {
+		return e.wholePayload()
+	}
+	v := e.selected(q)
+	if q.value && v.kind == arrayKind && e.ver == V2015 {
+		return []byte{} // an Array as the whole payload came with 2016-03-23 (iot-rule-sql-version)
+	}
+	if e.err != nil {
+		return nil
+	}
+	b := appendJSON([]byte{}, v)
+	if len(b) > MaxOutputBytes {
+		e.tooLarge(len(b))
+	}
+	return b
+}
+
+func (e *env) tooLarge(bytes int) value {
+	return e.fail(fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrOutputTooLarge, bytes, MaxOutputBytes))
+}
+
+// wholePayload is SELECT *: "a new JSON object containing the message data. If
+// the message payload is not in JSON format, * returns the entire message
+// payload as raw bytes" (developer guide, iot-sql-json).
+func (e *env) wholePayload() []byte {
+	raw := e.payload
+	if !e.read {
+		text, ok := trimJSON(string(e.m.Payload))
+		if !ok || text[0] != '{' {
+			return e.m.Payload
+		}
+		raw = text
+	}
+	if len(raw) == len(e.m.Payload) && isCompact(raw) {
+		return e.m.Payload
+	}
+	return appendCompact(make([]byte, 0, len(raw)), raw)
+}
+
+// selected evaluates a select list: an Object, or what VALUE stands for.
+func (e *env) selected(q *query) value {
+	if q.value {
+		return q.items[0].expr.eval(e)
+	}
+	if s, ok := q.items[0].expr.(*star); ok && len(q.items) == 1 && q.items[0].alias == nil {
+		return s.eval(e)
+	}
+	out := &nested{}
+	for _, c := range q.items {
+		e.column(out, c)
+	}
+	return objectValue(out)
+}
+
+func (e *env) column(out *nested, c column) {
+	switch x := c.expr.(type) {
+	case *spread:
+		e.merge(out, x.of.eval(e))
+		return
+	case *star:
+		if c.alias == nil {
+			e.merge(out, x.eval(e))
+			return
+		}
+	}
+	v := c.expr.eval(e)
+	if c.alias == nil {
+		out.set(c.name, v)
+		return
+	}
+	if v.kind != undefinedKind {
+		out.setPath(c.alias, v, e.ver)
+	}
+}
+
+// merge adds the members of an Object; anything else has none.
+func (e *env) merge(out *nested, v value) {
+	if v.kind != objectKind {
+		return
+	}
+	members := v.members(e.ver)
+	for i, key := range members.keys {
+		out.set(key, members.items[i])
+	}
+}
+
+// setPath gives a.b.c its value. What stands in the way and is no Object is
+// replaced.
+func (n *nested) setPath(keys []string, v value, ver Version) {
+	if len(keys) == 1 {
+		n.set(keys[0], v)
+		return
+	}
+	inner := &nested{}
+	if old := n.get(keys[0]); old.kind == objectKind {
+		members := old.members(ver)
+		inner.keys = append(inner.keys, members.keys...)
+		inner.items = append(inner.items, members.items...)
+	}
+	inner.setPath(keys[1:], v, ver)
+	n.set(keys[0], objectValue(inner))
+}
+
+func (x *literal) eval(*env) value { return x.value }
+
+func (x *path) eval(e *env) value {
+	if s := e.nested; s != nil {
+		return s.lookup(x.names, e.ver)
+	}
+	text, ok := e.object()
+	for _, name := range x.names {
+		if !ok || text[0] != '{' {
+			return undefined
+		}
+		text = jsonMember(text, name)
+		ok = text != ""
+	}
+	if !ok {
+		return undefined
+	}
+	return jsonValue(text, e.ver)
+}
+
+func (s *scope) lookup(names []string, ver Version) value {
+	if s.alias != "" && names[0] == s.alias {
+		return follow(s.element, names[1:], ver)
+	}
+	return follow(s.element, names, ver)
+}
+
+func follow(v value, names []string, ver Version) value {
+	for _, name := range names {
+		v = v.member(name, ver)
+	}
+	return v
+}
+
+func (x *member) eval(e *env) value { return follow(x.of.eval(e), x.names, e.ver) }
+
+func (x *star) eval(e *env) value {
+	if e.nested != nil {
+		return e.nested.element
+	}
+	text, ok := e.object()
+	if !ok {
+		return undefined
+	}
+	return value{kind: objectKind, text: text}
+}
+
+// eval of .* outside a select list is no value; the parser does not build it
+// elsewhere.
+func (x *spread) eval(*env) value { return undefined }
+
+// eval computes a variable on its first use and keeps the value: a function in
+// SET is called at most once for a message.
+func (x *variable) eval(e *env) value {
+	if e.known == nil {
+		e.known, e.vars = make([]bool, len(e.set)), make([]value, len(e.set))
+	}
+	if !e.known[x.index] {
+		around := e.nested
+		e.nested = nil
+		e.vars[x.index] = e.set[x.index].x.eval(e)
+		e.known[x.index] = true
+		e.nested = around
+	}
+	return e.vars[x.index]
+}
+
+func (x *unary) eval(e *env) value {
+	v := x.x.eval(e)
+	if x.op == "-" {
+		if n, ok := toNumber(v, e.ver); ok {
+			return arithmetic("-", value{kind: intKind, text: "0"}, n, e.ver)
+		}
+		return undefined
+	}
+	if b, ok := toBoolean(v); ok {
+		return boolean(!b)
+	}
+	return undefined
+}
+
+func (x *binary) eval(e *env) value {
+	l, r := x.l.eval(e), x.r.eval(e)
+	switch x.op {
+	case "AND", "OR":
+		return logical(x.op, l, r)
+	case "=", "<>":
+		if l.kind == undefinedKind || r.kind == undefinedKind {
+			return undefined
+		}
+		return boolean(equal(l, r, e.ver) == (x.op == "="))
+	case "IN":
+		return e.in(l, r)
+	case "+":
+		if l.kind == stringKind || r.kind == stringKind {
+			return e.concat(l, r)
+		}
+		if !l.isNumber() || !r.isNumber() {
+			return undefined
+		}
+		return arithmetic("+", l, r, e.ver)
+	}
+	a, ok := toNumber(l, e.ver)
+	b, ok2 := toNumber(r, e.ver)
+	if !ok || !ok2 {
+		return undefined
+	}
+	switch x.op {
+	case "<", "<=", ">", ">=":
+		return boolean(ordered(x.op, compareNumbers(a.text, b.text)))
+	}
+	return arithmetic(x.op, a, b, e.ver)
+}
+
+// logical is AND and OR: Undefined if either side is no Boolean, also where
+// the other side would decide [LIVE].
+func logical(op string, l, r value) value {
+	a, ok := toBoolean(l)
+	b, ok2 := toBoolean(r)
+	switch {
+	case !ok || !ok2:
+		return undefined
+	case op == "AND":
+		return boolean(a && b)
+	}
+	return boolean(a || b)
+}
+
+func ordered(op string, c int) bool {
+	switch op {
+	case "<":
+		return c < 0
+	case "<=":
+		return c <= 0
+	case ">":
+		return c > 0
+	}
+	return c >= 0
+}
+
+// in is l IN r: whether the Array r has an element equal to l (developer
+// guide, iot-sql-operators).
+func (e *env) in(l, r value) value {
+	if l.kind == undefinedKind || r.kind != arrayKind {
+		return undefined
+	}
+	for _, item := range r.elements(e.ver) {
+		if item.kind != undefinedKind && equal(l, item, e.ver) {
+			return boolean(true)
+		}
+	}
+	return boolean(false)
+}
+
+func (e *env) concat(l, r value) value {
+	a, ok := toString(l)
+	b, ok2 := toString(r)
+	if !ok || !ok2 {
+		return undefined
+	}
+	return e.newString(len(a)+len(b), func() string { return a + b })
+}
+
+// newString makes a String unless its length is above the limit.
+func (e *env) newString(length int, make func() string) value {
+	if length > MaxOutputBytes {
+		return e.tooLarge(length)
+	}
+	return stringValue(make())
+}
+
+func (x *caseOf) eval(e *env) value {
+	v := x.of.eval(e)
+	if v.kind == undefinedKind {
+		return undefined
+	}
+	for _, w := range x.whens {
+		if match := w.match.eval(e); match.kind != undefinedKind && equal(v, match, e.ver) {
+			return w.then.eval(e)
+		}
+	}
+	if x.orElse == nil {
+		return undefined
+	}
+	return x.orElse.eval(e)
+}
+
+func (x *exists) eval(e *env) value {
+	v := x.sub.eval(e)
+	if v.kind == arrayKind {
+		return boolean(len(v.elements(e.ver)) > 0)
+	}
+	return boolean(v.kind != undefinedKind)
+}
+
+// eval runs a nested SELECT over an Array, which yields an Array, or over one
+// Object, which yields one result (developer guide, iot-sql-nested-queries and
+// iot-sql-functions, transform example 3). Anything else is Undefined.
+func (x *subquery) eval(e *env) value {
+	q := x.query
+	over := q.from.over.eval(e)
+	around := e.nested
+	defer func() { e.nested = around }()
+	switch over.kind {
+	case objectKind:
+		return e.element(q, over)
+	case arrayKind:
+		items := []value{}
+		for _, element := range over.elements(e.ver) {
+			if v := e.element(q, element); v.kind != undefinedKind {
+				items = append(items, v)
+			}
+			if e.err != nil {
+				return undefined
+			}
+		}
+		return arrayValue(items)
+	}
+	return undefined
+}
+
+func (e *env) element(q *query, v value) value {
+	e.nested = &scope{v, q.from.alias}
+	if q.where != nil && !e.holds(q.where) {
+		return undefined
+	}
+	return e.selected(q)
+}
+
+func (x *arrayLiteral) eval(e *env) value {
+	items := make([]value, 0, len(x.items))
+	for _, item := range x.items {
+		if v := item.eval(e); v.kind != undefinedKind {
+			items = append(items, v)
+		}
+	}
+	return arrayValue(items)
+}
+
+func (x *objectLiteral) eval(e *env) value {
+	out := &nested{}
+	for i, item := range x.items {
+		out.set(x.keys[i], item.eval(e))
+	}
+	return objectValue(out)
+}
+
+func (x *call) eval(e *env) value {
+	if len(x.args) < x.fn.min || x.fn.max >= 0 && len(x.args) > x.fn.max {
+		return undefined // developer guide, iot-sql-data-types, Undefined
+	}
+	if x.fn.special != nil {
+		return x.fn.special(e, x)
+	}
+	args := make([]value, len(x.args))
+	for i, arg := range x.args {
+		args[i] = arg.eval(e)
+	}
+	if e.err != nil {
+		return undefined
+	}
+	return x.fn.apply(e, args)
+}
