@@ -1,0 +1,228 @@
+// Package iam keeps roles and their inline policies, lets services assume the
+// roles that trust them, and decides what an assumed role may do.
+package iam
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/policy"
+)
+
+// A Role as callers see it: a copy.
+type Role struct {
+	Name, Path, ARN, ID, Description string
+	// TrustPolicy says who may assume the role.
+	TrustPolicy string
+	// Policies are the inline policies by name.
+	Policies map[string]string
+	Tags     awsapi.Tags
+	Created  time.Time
+}
+
+type role struct {
+	Role
+	trust    *policy.Document
+	policies map[string]*policy.Document
+}
+
+// A Service holds the roles of one account.
+type Service struct {
+	account awsapi.Account
+
+	mu    sync.RWMutex
+	roles map[string]*role // by name
+}
+
+// New returns a Service without roles.
+func New(account awsapi.Account) *Service {
+	return &Service{account: account, roles: map[string]*role{}}
+}
+
+// RoleInput describes a role to create.
+type RoleInput struct {
+	Name, Path, Description, TrustPolicy string
+	Tags                                 awsapi.Tags
+}
+
+var roleName = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+
+// CreateRole creates a role.
+func (s *Service) CreateRole(in RoleInput) (Role, error) {
+	if !roleName.MatchString(in.Name) {
+		return Role{}, awsapi.Errorf("ValidationError", "role name %q must have 1 to 64 characters out of letters, digits and _+=,.@-", in.Name)
+	}
+	trust, err := parse(in.TrustPolicy)
+	if err != nil {
+		return Role{}, err
+	}
+	in.Path = cmp.Or(in.Path, "/")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.roles[in.Name]; ok {
+		return Role{}, awsapi.Conflictf("EntityAlreadyExists", "Role with name %s already exists.", in.Name)
+	}
+	r := &role{
+		Role: Role{
+			Name: in.Name, Path: in.Path, Description: in.Description, TrustPolicy: in.TrustPolicy,
+			ARN: s.account.GlobalARN("iam", "role"+in.Path+in.Name), ID: "AROA" + strings.ToUpper(awsapi.NewHex(8)),
+			Tags: maps.Clone(in.Tags), Created: time.Now().UTC(),
+		},
+		trust: trust, policies: map[string]*policy.Document{},
+	}
+	s.roles[in.Name] = r
+	return r.copy(), nil
+}
+
+// PutRolePolicy sets an inline policy of a role.
+func (s *Service) PutRolePolicy(roleName, name, document string) error {
+	parsed, err := parse(document)
+	if err != nil {
+		return err
+	}
+	return s.change(roleName, func(r *role) error {
+		r.policies[name] = parsed
+		if r.Policies == nil {
+			r.Policies = map[string]string{}
+		}
+		r.Policies[name] = document
+		return nil
+	})
+}
+
+// DeleteRolePolicy removes an inline policy of a role.
+func (s *Service) DeleteRolePolicy(roleName, name string) error {
+	return s.change(roleName, func(r *role) error {
+		if _, ok := r.policies[name]; !ok {
+			return awsapi.NotFoundf("NoSuchEntity", "The role policy with name %s cannot be found.", name)
+		}
+		delete(r.policies, name)
+		delete(r.Policies, name)
+		return nil
+	})
+}
+
+// DeleteRole removes a role that has no inline policies left.
+func (s *Service) DeleteRole(name string) error {
+	return s.change(name, func(r *role) error {
+		if len(r.policies) > 0 {
+			return awsapi.Conflictf("DeleteConflict", "Cannot delete entity, must delete policies first.")
+		}
+		delete(s.roles, name)
+		return nil
+	})
+}
+
+// GetRole returns a role.
+func (s *Service) GetRole(name string) (Role, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, err := s.get(name)
+	if err != nil {
+		return Role{}, err
+	}
+	return r.copy(), nil
+}
+
+// ListRoles returns all roles by name.
+func (s *Service) ListRoles() []Role {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]Role, 0, len(s.roles))
+	for _, name := range slices.Sorted(maps.Keys(s.roles)) {
+		out = append(out, s.roles[name].copy())
+	}
+	return out
+}
+
+// Assume lets a service act as a role. The role's trust policy is asked with
+// the given context keys, such as aws:SourceArn.
+func (s *Service) Assume(arn, service string, context map[string]string) (policy.Identity, error) {
+	refused := awsapi.Error{
+		Code: "AccessDenied", Status: http.StatusForbidden,
+		Message: fmt.Sprintf("%s is unable to perform: sts:AssumeRole on resource: %s", service, arn),
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	name := arn[strings.LastIndex(arn, "/")+1:]
+	r, ok := s.roles[name]
+	if !ok || r.ARN != arn {
+		refused.Message += " because the role does not exist"
+		return nil, &refused
+	}
+	request := policy.Request{
+		Principal: policy.Principal{Service: service}, Action: "sts:AssumeRole", Resource: arn, Context: context,
+	}
+	if r.trust.Evaluate(request) != policy.Allow {
+		refused.Message += " because its trust policy does not allow it"
+		return nil, &refused
+	}
+	return &session{service: s, role: name, arn: s.account.GlobalARN("sts", "assumed-role/"+name+"/"+strings.Split(service, ".")[0])}, nil
+}
+
+// A session is an assumed role. It asks the role's policies as they are when it
+// acts, not as they were when it began.
+type session struct {
+	service   *Service
+	role, arn string
+}
+
+func (s *session) Principal() policy.Principal {
+	return policy.Principal{ARN: s.arn, Account: s.service.account.ID}
+}
+
+func (s *session) Decide(r policy.Request) policy.Decision {
+	r.Principal = s.Principal()
+	s.service.mu.RLock()
+	defer s.service.mu.RUnlock()
+	role, ok := s.service.roles[s.role]
+	if !ok {
+		return policy.ImplicitDeny
+	}
+	decision := policy.ImplicitDeny
+	for _, p := range role.policies {
+		decision = policy.Combine(decision, p.Evaluate(r))
+	}
+	return decision
+}
+
+func (s *Service) change(name string, f func(*role) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.get(name)
+	if err != nil {
+		return err
+	}
+	return f(r)
+}
+
+func (s *Service) get(name string) (*role, error) {
+	r, ok := s.roles[name]
+	if !ok {
+		return nil, awsapi.NotFoundf("NoSuchEntity", "The role with name %s cannot be found.", name)
+	}
+	return r, nil
+}
+
+func (r *role) copy() Role {
+	c := r.Role
+	c.Policies = maps.Clone(r.Policies)
+	c.Tags = maps.Clone(r.Tags)
+	return c
+}
+
+func parse(document string) (*policy.Document, error) {
+	d, err := policy.Parse([]byte(document))
+	if err != nil {
+		return nil, awsapi.Errorf("MalformedPolicyDocument", "%v", err)
+	}
+	return d, nil
+}
