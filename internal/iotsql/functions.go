@@ -14,6 +14,8 @@ type function struct {
 	min, max int
 	// added tells that it came with version 2016-03-23.
 	added bool
+	// returns are the types of its results. Default: any.
+	returns kindSet
 	// apply computes it from evaluated arguments; special from the call itself,
 	// where an argument is more than its value.
 	apply   func(e *env, args []value) value

@@ -1,0 +1,57 @@
+package iotsql
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		claim, sql, republish string
+		want                  []string // place and beginning of each problem
+	}{
+		{"the scenario's rule is sound", scenarioSQL, "/lwt/executed", nil},
+		{"a wrong number of arguments", "SELECT topic(1, 2) FROM 'a'", "", []string{"line 1, column 17: topic takes 0 to 1 argument, not 2"}},
+		{"a text that is no number is compared", "SELECT * FROM 'a' WHERE temp > 'hot'", "", []string{"line 1, column 32: always Undefined: > takes numbers, this is the String 'hot'"}},
+		{"a text that is a number may be compared", "SELECT * FROM 'a' WHERE temp > '20'", "", nil},
+		{"a comparison with undefined", "SELECT * FROM 'a' WHERE temp = undefined", "", []string{"line 1, column 32: always Undefined: = with Undefined; use isUndefined"}},
+		{"types that are never equal", "SELECT * FROM 'a' WHERE topic(2) = 5", "", []string{"line 1, column 25: always false: String and the Int 5 are never equal"}},
+		{"Int and Decimal may be equal", "SELECT * FROM 'a' WHERE 5 = 5.5", "", nil},
+		{"a WHERE that is no Boolean", "SELECT * FROM 'a' WHERE temp + 1", "", []string{"line 1, column 25: WHERE is never true: this is Int or Decimal or String"}},
+		{"AND with a number", "SELECT * FROM 'a' WHERE on AND 1", "", []string{"line 1, column 32: always Undefined: AND takes a Boolean"}},
+		{"IN without an Array", "SELECT * FROM 'a' WHERE x IN 'abc'", "", []string{"line 1, column 30: always Undefined: IN looks into an Array"}},
+		{"a column without a name", "SELECT 1 + temp FROM 'a'", "", []string{"line 1, column 8: this column has no name"}},
+		{"a nested query is checked too", "SELECT (SELECT v FROM e WHERE n < true) AS x FROM 'a'", "", []string{"line 1, column 35: always Undefined: <"}},
+		{"a filter with more slashes than a topic has", "SELECT * FROM 'a/b/c/d/e/f/g/h/i'", "", []string{"line 1, column 15: this filter never matches: it has 8 slashes"}},
+		{"a filter longer than a topic", "SELECT * FROM '" + strings.Repeat("x", 257) + "'", "", []string{"line 1, column 15: this filter never matches: it needs at least 257 bytes"}},
+		{"republishing to its own topic", "SELECT * FROM 'a/b'", "a/b", []string{"line 1, column 15: the republish topic \"a/b\" matches this filter"}},
+		{"republishing below its own filter", "SELECT * FROM 'a/#'", "${topic()}/copy", []string{"line 1, column 15: the republish topic"}},
+		{"republishing beside its own filter", "SELECT * FROM 'a/+'", "${topic()}/copy", nil},
+		{"republishing to a topic that a value completes", "SELECT * FROM 'dev/+/in'", "dev/${id}/in", []string{"line 1, column 15: the republish topic"}},
+		{"republishing to another last level", "SELECT * FROM 'dev/+/in'", "dev/${topic(2)}/out", nil},
+		{"republishing with a prefix", "SELECT * FROM 'in/+'", "out-${topic(1)}/x", nil},
+		{"a republish topic that does not compile", "SELECT * FROM 'a'", "${", []string{"line 1, column 15: the republish topic \"${\": line 1, column 1: ${ is not closed"}},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			rule, err := Compile(c.sql, V2016)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var republish []string
+			if c.republish != "" {
+				republish = append(republish, c.republish)
+			}
+			got := rule.Check(republish...)
+			if len(got) != len(c.want) {
+				t.Fatalf("found %v, want %v", got, c.want)
+			}
+			for i, p := range got {
+				if !strings.HasPrefix(p.String(), c.want[i]) {
+					t.Errorf("found %s, want %s", p, c.want[i])
+				}
+			}
+		})
+	}
+}
