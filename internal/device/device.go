@@ -217,6 +217,11 @@ func (d *Device) wait(ctx context.Context, token mqtt.Token) error {
 	case <-token.Done():
 	case <-d.done:
 	case <-ctx.Done():
+	}
+	select {
+	case <-token.Done():
+	case <-d.done:
+	default:
 		return context.Cause(ctx)
 	}
 	if token.Error() != nil && !d.client.IsConnectionOpen() {

@@ -101,7 +101,7 @@ func TestAWillFollowsADropAndNothingElse(t *testing.T) {
 	for name, b := range brokers(t, pki) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := brokertest.Observe(t, pki, b.addr, "/last/will/topic", "/lwt/connected/topic")
+			o := brokertest.NewPeer(t, pki, b.addr).Observe(t, "/last/will/topic", "/lwt/connected/topic")
 			for _, tt := range tests {
 				t.Run(tt.name, func(t *testing.T) {
 					d := connect(t, config(t, pki, b.addr))

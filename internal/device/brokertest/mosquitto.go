@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,30 @@ func start(t testing.TB, stderr bool, name string, args ...string) *Lines {
 	return readLines(r)
 }
 
+// Peer is mosquitto_pub and mosquitto_sub with a certificate of their own.
+type Peer struct {
+	// args make them reach the broker.
+	args []string
+}
+
+// NewPeer returns mosquitto's clients for a broker.
+func NewPeer(t testing.TB, p *PKI, addr string) *Peer {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	check(t, err)
+	cert, key := p.Issue(t, "peer")
+	return &Peer{[]string{"-h", host, "-p", port, "--cafile", p.CAFile, "--cert", cert, "--key", key}}
+}
+
+// Publish publishes a message at QoS 1. flags are more flags of mosquitto_pub.
+func (p *Peer) Publish(t testing.TB, topic, payload string, flags ...string) {
+	t.Helper()
+	args := slices.Concat(p.args, []string{"-q", "1", "-t", topic, "-m", payload}, flags)
+	if out, err := exec.Command("mosquitto_pub", args...).CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_pub: %v: %s", err, out)
+	}
+}
+
 // Seen is a message as an observer saw it.
 type Seen struct {
 	Topic   string
@@ -137,30 +162,25 @@ type Seen struct {
 	Retain  int
 }
 
-// Observer is mosquitto_sub on some topics.
+// Observer is a running mosquitto_sub.
 type Observer struct {
 	lines *Lines
-	// args make mosquitto's clients reach the broker.
-	args []string
+	peer  *Peer
 }
 
 const markTopic = "brokertest/mark"
 
-// Observe subscribes mosquitto_sub to topic filters at QoS 1. It returns when
-// the broker has accepted the subscription.
-func Observe(t testing.TB, p *PKI, addr string, filters ...string) *Observer {
+// Observe subscribes to topic filters at QoS 1. It returns when the broker has
+// accepted the subscription.
+func (p *Peer) Observe(t testing.TB, filters ...string) *Observer {
 	t.Helper()
-	cert, key := p.Issue(t, "observer")
-	host, port, err := net.SplitHostPort(addr)
-	check(t, err)
-	o := &Observer{args: []string{"-h", host, "-p", port, "--cafile", p.CAFile, "--cert", cert, "--key", key}}
-	// The payload in hexadecimal: %j would not tell text from JSON.
-	args := append([]string{"-d", "-q", "1", "-F", `{"Topic":"%t","QoS":%q,"Retain":%r,"Payload":"%x"}`, "-t", markTopic}, o.args...)
+	// The payload in hexadecimal: %j would not tell text from JSON. Into a pipe
+	// mosquitto_sub would keep its lines back until a page is full.
+	args := append([]string{"-oL", "mosquitto_sub", "-d", "-q", "1", "-F", `{"Topic":"%t","QoS":%q,"Retain":%r,"Payload":"%x"}`, "-t", markTopic}, p.args...)
 	for _, f := range filters {
 		args = append(args, "-t", f)
 	}
-	// Into a pipe mosquitto_sub would keep its lines back until a page is full.
-	o.lines = start(t, false, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, args...)...)
+	o := &Observer{start(t, false, "stdbuf", args...), p}
 	o.lines.Await(t, "Subscribed (mid: 1)")
 	return o
 }
@@ -182,10 +202,7 @@ func (o *Observer) Next(t testing.TB) Seen {
 // (MQTT 3.1.1, 4.6).
 func (o *Observer) Rest(t testing.TB) []Seen {
 	t.Helper()
-	out, err := exec.Command("mosquitto_pub", append([]string{"-q", "1", "-t", markTopic, "-m", "mark"}, o.args...)...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("mosquitto_pub: %v: %s", err, out)
-	}
+	o.peer.Publish(t, markTopic, "mark")
 	var rest []Seen
 	for {
 		s := o.Next(t)

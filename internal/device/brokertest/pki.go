@@ -11,10 +11,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -24,9 +26,10 @@ type PKI struct {
 	CAFile string
 	Pool   *x509.CertPool
 
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	dir    string
+	cert   *x509.Certificate
+	key    *ecdsa.PrivateKey
+	issued atomic.Int64
 }
 
 // NewPKI makes an authority.
@@ -59,7 +62,7 @@ func (p *PKI) Issue(t testing.TB, name string, change ...func(*x509.Certificate)
 	t.Helper()
 	key := NewKey(t)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()),
+		SerialNumber: big.NewInt(p.issued.Add(1)),
 		Subject:      pkix.Name{CommonName: name},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(time.Hour),
@@ -74,7 +77,8 @@ func (p *PKI) Issue(t testing.TB, name string, change ...func(*x509.Certificate)
 	check(t, err)
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	check(t, err)
-	return p.File(t, name+".pem.crt", "CERTIFICATE", der), p.File(t, name+".pem.key", "PRIVATE KEY", pkcs8)
+	file := fmt.Sprintf("%s-%d.pem", name, template.SerialNumber)
+	return p.File(t, file+".crt", "CERTIFICATE", der), p.File(t, file+".key", "PRIVATE KEY", pkcs8)
 }
 
 // ServerTLS is the TLS configuration of a broker that wants client certificates
