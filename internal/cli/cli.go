@@ -41,6 +41,15 @@ func WithHint(err error, format string, args ...any) error {
 	return &hintError{err, fmt.Sprintf(format, args...)}
 }
 
+// Hint returns what WithHint added to an error; empty if nothing.
+func Hint(err error) string {
+	var h *hintError
+	if errors.As(err, &h) {
+		return h.hint
+	}
+	return ""
+}
+
 // ExitError ends a command with a code. With a nil Err nothing is printed: the
 // command has said what there is to say.
 type ExitError struct {
@@ -101,9 +110,8 @@ func report(name string, err error, w io.Writer) int {
 		}
 	}
 	fmt.Fprintf(w, "%s: error: %s\n", name, strings.TrimRight(err.Error(), "\n"))
-	var hint *hintError
-	if errors.As(err, &hint) {
-		fmt.Fprintf(w, "hint: %s\n", hint.hint)
+	if hint := Hint(err); hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", hint)
 	}
 	return code
 }
