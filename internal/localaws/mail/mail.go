@@ -1,0 +1,191 @@
+// Package mail carries the local endpoint's e-mail. Mail always leaves through
+// SMTP: a Mailer hands it to a server, which is any host:port or the Mailbox of
+// this package.
+//
+// The Mailer speaks plain SMTP without TLS and without a login, as test servers
+// on the same machine expect it.
+package mail
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/mail"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-message"
+	gomail "github.com/emersion/go-message/mail"
+
+	"lastwill/internal/localaws/awsapi"
+)
+
+// An Address is a mailbox with a display name, which may be empty.
+type Address = mail.Address
+
+// A Message is a mail of plain text.
+type Message struct {
+	From, To Address
+	Subject  string
+	// Body in UTF-8; any line ending will do.
+	Body string
+	// Date of writing. Default: the time of sending.
+	Date time.Time
+	// ID is the Message-ID without angle brackets. Default: a random one at the
+	// domain of From.
+	ID string
+}
+
+// maxAddressBytes is the longest path of RFC 5321, 4.5.3.1.3, without its brackets.
+const maxAddressBytes = 254
+
+// CheckAddress says what keeps s from being a bare address such as
+// me@example.com. It returns nil if nothing does. Quoted local parts are
+// refused: no alert goes there, and an SMTP command is no place for them.
+func CheckAddress(s string) error {
+	parsed, err := mail.ParseAddress(s)
+	switch {
+	case err != nil || parsed.Address != s:
+		return fmt.Errorf("%q is not an e-mail address: write it as name@example.com", s)
+	case len(s) > maxAddressBytes:
+		return fmt.Errorf("e-mail address has %d bytes, SMTP takes at most %d: shorten it", len(s), maxAddressBytes)
+	}
+	return nil
+}
+
+// maxTextBytes has room for SNS's longest subjects and display names, 100
+// characters, and spares the header's folding, which is slow for long ones.
+const maxTextBytes = 400
+
+// complete checks m and fills in what its sender may leave out.
+func (m Message) complete() (Message, error) {
+	if err := errors.Join(CheckAddress(m.From.Address), CheckAddress(m.To.Address)); err != nil {
+		return Message{}, err
+	}
+	for _, text := range []string{m.From.Name, m.To.Name, m.Subject} {
+		if len(text) > maxTextBytes {
+			return Message{}, fmt.Errorf("name or subject has %d bytes, a mail takes at most %d: shorten it", len(text), maxTextBytes)
+		}
+	}
+	if m.Date.IsZero() {
+		m.Date = time.Now()
+	}
+	if m.ID == "" {
+		m.ID = awsapi.NewID() + m.From.Address[strings.LastIndexByte(m.From.Address, '@'):]
+	}
+	return m, nil
+}
+
+// encode writes a complete m as RFC 5322 wants it.
+func (m Message) encode() ([]byte, error) {
+	var h gomail.Header
+	h.Set("From", formatAddress(m.From))
+	h.Set("To", formatAddress(m.To))
+	h.SetSubject(strings.ToValidUTF8(m.Subject, "\uFFFD"))
+	h.SetDate(m.Date)
+	h.SetMessageID(m.ID)
+	h.SetContentType("text/plain", map[string]string{"charset": "utf-8"})
+	body := strings.ToValidUTF8(lineEnds.Replace(m.Body), "\uFFFD")
+	h.Set("Content-Transfer-Encoding", transferEncoding(body))
+
+	var b bytes.Buffer
+	w, err := gomail.CreateSingleInlineWriter(&b, h)
+	if err != nil {
+		return nil, fmt.Errorf("write mail header: %w", err)
+	}
+	if _, err := io.WriteString(w, body); err != nil {
+		return nil, fmt.Errorf("write mail body: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("write mail body: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// formatAddress writes a checked address. A name beyond ASCII goes as base64:
+// net/mail's String leaves a backslash bare in an encoded word of the other
+// kind, which no reader takes.
+func formatAddress(a Address) string {
+	if !strings.ContainsFunc(a.Name, notPlain) {
+		return a.String()
+	}
+	return mime.BEncoding.Encode("utf-8", strings.ToValidUTF8(a.Name, "\uFFFD")) + " <" + a.Address + ">"
+}
+
+// lineEnds makes of every line ending the one that the writers turn into CRLF.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
+// maxLineBytes is the longest line of RFC 5322, 2.1.1, without its CRLF.
+const maxLineBytes = 998
+
+// transferEncoding leaves a body as it is where it can, so that the links in a
+// raw mail stay whole.
+func transferEncoding(body string) string {
+	for line := range strings.Lines(body) {
+		line = strings.TrimSuffix(line, "\n")
+		if len(line) > maxLineBytes || strings.ContainsFunc(line, notPlain) {
+			return "quoted-printable"
+		}
+	}
+	return "7bit"
+}
+
+func notPlain(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }
+
+// Parse reads a mail: the first address of From and To, and of several parts
+// the first text.
+func Parse(raw []byte) (Message, error) {
+	r, err := gomail.CreateReader(bytes.NewReader(raw))
+	if err != nil && !message.IsUnknownCharset(err) {
+		return Message{}, fmt.Errorf("read mail header: %w", err)
+	}
+	var m Message
+	if m.From, err = address(r.Header, "From"); err != nil {
+		return Message{}, err
+	}
+	if m.To, err = address(r.Header, "To"); err != nil {
+		return Message{}, err
+	}
+	if m.Date, err = r.Header.Date(); err != nil {
+		return Message{}, fmt.Errorf("read mail header Date: %w", err)
+	}
+	if m.ID, err = r.Header.MessageID(); err != nil {
+		return Message{}, fmt.Errorf("read mail header Message-ID: %w", err)
+	}
+	m.Subject, _ = r.Header.Subject() // what cannot be decoded is shown as it came
+	m.Body, err = firstText(r)
+	return m, err
+}
+
+func address(h gomail.Header, key string) (Address, error) {
+	list, err := h.AddressList(key)
+	if err != nil {
+		return Address{}, fmt.Errorf("read mail header %s: %w", key, err)
+	}
+	if len(list) == 0 {
+		return Address{}, nil
+	}
+	return *list[0], nil
+}
+
+func firstText(r *gomail.Reader) (string, error) {
+	for {
+		part, err := r.NextPart()
+		if errors.Is(err, io.EOF) {
+			return "", nil
+		}
+		if err != nil && !message.IsUnknownCharset(err) {
+			return "", fmt.Errorf("read mail body: %w", err)
+		}
+		if _, inline := part.Header.(*gomail.InlineHeader); !inline {
+			continue
+		}
+		text, err := io.ReadAll(part.Body)
+		if err != nil {
+			return "", fmt.Errorf("read mail body: %w", err)
+		}
+		return strings.ReplaceAll(string(text), "\r\n", "\n"), nil
+	}
+}

@@ -1,0 +1,254 @@
+package mail
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+)
+
+// Errors of Mailer.Send, besides those of a malformed message.
+var (
+	ErrQueueFull = errors.New("mail queue is full: the SMTP server takes mails slower than they come")
+	ErrClosed    = errors.New("mailer is closed")
+)
+
+// The queue takes a fleet of thousands that drops at once, and bounds what a
+// server that does not answer costs in memory.
+const (
+	maxQueuedMails = 20_000
+	maxQueuedBytes = 64 << 20
+)
+
+// Each worker keeps one SMTP connection open, because greeting and EHLO would
+// cost every alert two round trips more.
+const workers = 2
+
+const (
+	// commandTimeout bounds connecting and each SMTP command.
+	commandTimeout = 30 * time.Second
+	// quitTimeout bounds the last word to a server that may have gone.
+	quitTimeout = time.Second
+)
+
+// A Mailer sends mails to one SMTP server. It tries each several times and
+// logs an error with the mail's recipient and Message-ID when it gives up. A
+// connection that breaks after the last byte of a mail can double it: SMTP
+// leaves the sender in doubt there (RFC 1047), and an alert too many is better
+// than one too few.
+type Mailer struct {
+	addr string
+	log  *slog.Logger
+	// retries are the pauses between the attempts to send one mail.
+	retries []time.Duration
+
+	queue   chan job
+	stopped context.Context
+	stop    context.CancelFunc
+	workers sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	mails   int           // queued or under way
+	bytes   int           // of these mails
+	room    int           // most that bytes may be
+	allDone chan struct{} // closed when mails falls to zero
+}
+
+type job struct {
+	from, to, id string
+	raw          []byte
+}
+
+// NewMailer returns a Mailer for the SMTP server at addr (host:port). It
+// connects when there is a first mail.
+func NewMailer(addr string, log *slog.Logger) *Mailer {
+	stopped, stop := context.WithCancel(context.Background())
+	m := &Mailer{
+		addr:    addr,
+		log:     log,
+		retries: []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second},
+		queue:   make(chan job, maxQueuedMails),
+		room:    maxQueuedBytes,
+		stopped: stopped,
+		stop:    stop,
+		allDone: make(chan struct{}),
+	}
+	for range workers {
+		m.workers.Go(m.work)
+	}
+	return m
+}
+
+// Send queues a mail. Its errors are those of the message, ErrQueueFull and
+// ErrClosed; what happens to the mail later goes to the log.
+func (m *Mailer) Send(msg Message) error {
+	msg, err := msg.complete()
+	if err != nil {
+		return err
+	}
+	raw, err := msg.encode()
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		return ErrClosed
+	case m.mails == maxQueuedMails || m.bytes+len(raw) > m.room:
+		return ErrQueueFull
+	}
+	if m.mails == 0 {
+		m.allDone = make(chan struct{})
+	}
+	m.mails++
+	m.bytes += len(raw)
+	m.queue <- job{msg.From.Address, msg.To.Address, msg.ID, raw} // never blocks: mails counts at least what is in it
+	return nil
+}
+
+// Flush waits until every mail that was queued is delivered or given up.
+func (m *Mailer) Flush(ctx context.Context) error {
+	m.mu.Lock()
+	mails, allDone := m.mails, m.allDone
+	m.mu.Unlock()
+	if mails == 0 {
+		return nil
+	}
+	select {
+	case <-allDone:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for mails to leave for %s: %w", m.addr, ctx.Err())
+	}
+}
+
+// Close takes no more mails, flushes and ends all connections. When ctx ends
+// first, it gives up and logs each mail that is lost by it.
+func (m *Mailer) Close(ctx context.Context) error {
+	m.mu.Lock()
+	wasClosed := m.closed
+	m.closed = true
+	m.mu.Unlock()
+	err := m.Flush(ctx)
+	if err != nil {
+		m.stop()
+	}
+	if !wasClosed {
+		close(m.queue)
+	}
+	m.workers.Wait()
+	m.stop()
+	return err
+}
+
+func (m *Mailer) work() {
+	c := connection{mailer: m}
+	for j := range m.queue {
+		if attempts, err := c.deliver(j); err != nil {
+			m.log.Error("mail lost", "to", j.to, "message_id", j.id, "smtp", m.addr, "attempts", attempts, "error", err)
+		}
+		m.finish(j)
+	}
+	c.quit()
+}
+
+func (m *Mailer) finish(j job) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mails--
+	m.bytes -= len(j.raw)
+	if m.mails == 0 {
+		close(m.allDone)
+	}
+}
+
+// A connection is a worker's, and is kept from mail to mail.
+type connection struct {
+	mailer *Mailer
+	client *smtp.Client // nil while there is none
+	// release undoes that stopping the Mailer closes the connection.
+	release func() bool
+}
+
+// deliver sends a mail, again and again where that may help.
+func (c *connection) deliver(j job) (attempts int, err error) {
+	for {
+		kept := c.client != nil
+		attempts++
+		err := c.send(j)
+		if err == nil {
+			return attempts, nil
+		}
+		c.drop()
+		if isPermanent(err) || c.mailer.stopped.Err() != nil {
+			return attempts, err
+		}
+		if kept {
+			attempts-- // the server had hung up on an idle connection
+			continue
+		}
+		if attempts > len(c.mailer.retries) {
+			return attempts, err
+		}
+		select {
+		case <-time.After(c.mailer.retries[attempts-1]):
+		case <-c.mailer.stopped.Done():
+			return attempts, err
+		}
+	}
+}
+
+// isPermanent tells a refusal that will be repeated from a passing one
+// (RFC 5321, 4.2.1).
+func isPermanent(err error) bool {
+	refusal, ok := errors.AsType[*smtp.SMTPError](err)
+	return ok && !refusal.Temporary()
+}
+
+func (c *connection) send(j job) error {
+	if c.client == nil {
+		if err := c.dial(); err != nil {
+			return err
+		}
+	}
+	return c.client.SendMail(j.from, []string{j.to}, bytes.NewReader(j.raw))
+}
+
+func (c *connection) dial() error {
+	dialer := net.Dialer{Timeout: commandTimeout}
+	conn, err := dialer.DialContext(c.mailer.stopped, "tcp", c.mailer.addr)
+	if err != nil {
+		return err
+	}
+	c.client = smtp.NewClient(conn)
+	c.client.CommandTimeout = commandTimeout
+	c.client.SubmissionTimeout = commandTimeout
+	c.release = context.AfterFunc(c.mailer.stopped, func() { _ = conn.Close() })
+	return nil
+}
+
+func (c *connection) drop() {
+	if c.client == nil {
+		return
+	}
+	c.release()
+	_ = c.client.Close()
+	c.client = nil
+}
+
+func (c *connection) quit() {
+	if c.client == nil {
+		return
+	}
+	c.client.CommandTimeout = quitTimeout
+	_ = c.client.Quit()
+	c.drop()
+}

@@ -1,0 +1,429 @@
+package mail
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func alert(subject string) Message {
+	return Message{
+		From:    Address{Name: "lwtSNSTopic", Address: "no-reply@sns.amazonaws.com"},
+		To:      Address{Address: "me@example.com"},
+		Subject: subject,
+		Body:    "device lost\n",
+	}
+}
+
+func newMailbox(t *testing.T, dir string) *Mailbox {
+	t.Helper()
+	b, err := NewMailbox("127.0.0.1:0", dir, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// newMailer has retries that cost no time.
+func newMailer(t *testing.T, addr string, log *slog.Logger) *Mailer {
+	t.Helper()
+	m := NewMailer(addr, log)
+	m.retries = []time.Duration{0, 0, 0}
+	t.Cleanup(func() { _ = m.Close(t.Context()) })
+	return m
+}
+
+func send(t *testing.T, m *Mailer, messages ...Message) {
+	t.Helper()
+	for _, msg := range messages {
+		if err := m.Send(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func subjects(t *testing.T, mails []Mail) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	for _, m := range mails {
+		msg, err := Parse(m.Raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts[msg.Subject]++
+	}
+	return counts
+}
+
+func TestEveryMailArrivesOnce(t *testing.T) {
+	t.Parallel()
+	b := newMailbox(t, "")
+	m := newMailer(t, b.Addr(), quiet)
+	const n = 500
+	for i := range n {
+		send(t, m, alert(fmt.Sprint("alert ", i)))
+	}
+	if err := m.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := subjects(t, b.List()); len(got) != n || len(b.List()) != n {
+		t.Errorf("%d mails with %d subjects arrived, want %d of each", len(b.List()), len(got), n)
+	}
+	if err := m.Send(alert("late")); err == nil {
+		t.Error("a closed Mailer takes mail")
+	}
+}
+
+func TestUnicodeAddressArrives(t *testing.T) {
+	t.Parallel()
+	b := newMailbox(t, "")
+	m := newMailer(t, b.Addr(), quiet)
+	msg := alert("s")
+	msg.To.Address = "jürgen@例え.jp"
+	send(t, m, msg)
+	mails, err := b.Wait(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Parse(mails[0].Raw); err != nil || got.To.Address != msg.To.Address {
+		t.Errorf("mail to %q, %v", got.To.Address, err)
+	}
+}
+
+// A script is an SMTP server that answers each connection's commands by rote.
+type script struct {
+	net.Listener
+	// replies[i] are the lines that connection i answers to the greeting and to
+	// each command; after the last it hangs up.
+	replies  [][]string
+	accepted chan struct{}
+}
+
+func newScript(t *testing.T, replies ...[]string) *script {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &script{l, replies, make(chan struct{}, 100)}
+	done := make(chan struct{})
+	go func() { defer close(done); s.serve() }()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return s
+}
+
+func (s *script) serve() {
+	for _, replies := range s.replies {
+		conn, err := s.Accept()
+		if err != nil {
+			return
+		}
+		s.accepted <- struct{}{}
+		lines := bufio.NewReader(conn)
+		for i, reply := range replies {
+			if i > 0 && !readCommand(lines, replies[i-1]) {
+				break
+			}
+			fmt.Fprint(conn, reply+"\r\n")
+		}
+		_ = conn.Close()
+	}
+}
+
+func readCommand(r *bufio.Reader, last string) bool {
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return false
+		}
+		if !strings.HasPrefix(last, "354") || line == ".\r\n" {
+			return true
+		}
+	}
+}
+
+var (
+	delivers = []string{"220 hi", "250 hello", "250 sender", "250 recipient", "354 go", "250 taken"}
+	later    = []string{"220 hi", "250 hello", "451 later"}
+	never    = []string{"220 hi", "250 hello", "250 sender", "550 no such user"}
+	hangsUp  = []string{"220 hi"}
+)
+
+func TestMailerTriesAgain(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		replies  [][]string
+		mails    int
+		lost     int
+		connects int
+	}{
+		{"a mail that is taken is sent once", [][]string{delivers}, 1, 0, 1},
+		{"a passing refusal is tried again", [][]string{later, later, delivers}, 1, 0, 3},
+		{"a server that hangs up is tried again", [][]string{hangsUp, delivers}, 1, 0, 2},
+		{"an idle connection that was closed costs no attempt", [][]string{delivers, later, later, later, delivers}, 2, 0, 5},
+		{"a refusal for good is reported at once", [][]string{never}, 1, 1, 1},
+		{"after four attempts the loss is reported", [][]string{later, hangsUp, later, hangsUp, delivers}, 1, 1, 4},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			s := newScript(t, tt.replies...)
+			m := NewMailer(s.Addr().String(), slog.New(slog.NewTextHandler(&log, nil)))
+			m.retries = []time.Duration{0, 0, 0}
+			for i := range tt.mails {
+				send(t, m, alert(fmt.Sprint("alert ", i)))
+				if err := m.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := m.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Count(log.String(), `msg="mail lost" to=me@example.com message_id=`); got != tt.lost {
+				t.Errorf("%d losses reported, want %d:\n%s", got, tt.lost, log.String())
+			}
+			if got := len(s.accepted); got != tt.connects {
+				t.Errorf("%d connections, want %d", got, tt.connects)
+			}
+		})
+	}
+}
+
+func TestCloseGivesUpLoudly(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and never greets
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	m := NewMailer(silent.Addr().String(), slog.New(slog.NewTextHandler(&log, nil)))
+	send(t, m, alert("1"), alert("2"), alert("3"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Close(ctx); err == nil || !strings.Contains(err.Error(), silent.Addr().String()) {
+		t.Errorf("Close says %v", err)
+	}
+	if got := strings.Count(log.String(), "mail lost"); got != 3 {
+		t.Errorf("%d of 3 lost mails reported:\n%s", got, log.String())
+	}
+}
+
+func TestFullQueueIsAnError(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	m := NewMailer(silent.Addr().String(), quiet)
+	m.room = 2000
+	big := alert("big")
+	big.Body = strings.Repeat("x", 900)
+	for err == nil {
+		err = m.Send(big)
+	}
+	if !errors.Is(err, ErrQueueFull) || m.bytes > m.room {
+		t.Errorf("with %d of %d bytes: %v", m.bytes, m.room, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = m.Close(ctx)
+}
+
+func TestMailboxFolder(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "mails")
+	b := newMailbox(t, dir)
+	m := newMailer(t, b.Addr(), quiet)
+	for i := range 3 { // one after the other, so that their order is known
+		send(t, m, alert(fmt.Sprint("alert ", i)))
+		if _, err := b.Wait(t.Context(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) != 3 {
+		t.Fatalf("files %q, %v", files, err)
+	}
+	for i, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if msg, err := Parse(raw); err != nil || msg.Subject != fmt.Sprint("alert ", i) {
+			t.Errorf("%s has subject %q, %v", file, msg.Subject, err)
+		}
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v, %v", file, info.Mode(), err)
+		}
+	}
+
+	again := newMailbox(t, dir)
+	if got := again.List(); len(got) != 3 {
+		t.Fatalf("%d mails after a restart, want 3", len(got))
+	}
+	send(t, newMailer(t, again.Addr(), quiet), alert("after"))
+	mails, err := again.Wait(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mails[0].Name != "00000004.eml" {
+		t.Errorf("the fourth mail is %s", mails[0].Name)
+	}
+	if _, ok := again.Get("00000002.eml"); !ok {
+		t.Error("Get does not find a mail of before the restart")
+	}
+	if _, ok := again.Get("../mails/00000002.eml"); ok {
+		t.Error("Get reads paths")
+	}
+}
+
+func TestMailThatCannotBeStoredIsNotTaken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := newMailbox(t, dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	m := newMailer(t, b.Addr(), slog.New(slog.NewTextHandler(&log, nil)))
+	send(t, m, alert("s"))
+	if err := m.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "could not be written") || len(b.List()) != 0 {
+		t.Errorf("%d mails kept, log:\n%s", len(b.List()), log.String())
+	}
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := newMailbox(t, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.Wait(ctx, 0); err == nil {
+		t.Error("Wait returned without a mail")
+	}
+}
+
+func TestMailboxListensOnLoopbackOnly(t *testing.T) {
+	t.Parallel()
+	for _, addr := range []string{":0", "0.0.0.0:0", "192.0.2.1:25", "nonsense"} {
+		if b, err := NewMailbox(addr, "", quiet); err == nil {
+			t.Errorf("listens on %q", addr)
+			_ = b.Close()
+		}
+	}
+}
+
+func TestHostileClientIsRefused(t *testing.T) {
+	t.Parallel()
+	const envelope = "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
+	tests := []struct {
+		name, says, reply string
+	}{
+		{"a mail over the limit", envelope + strings.Repeat("0123456789\r\n", maxMailBytes/12+1) + ".\r\n", "552 5.3.4"},
+		{"a mail that announces too much", "EHLO x\r\nMAIL FROM:<a@b> SIZE=9999999\r\n", "552 5.3.4"},
+		{"an endless line", envelope + strings.Repeat("x", 10_000), "500 5.4.0"},
+		{"an endless command", strings.Repeat("x", 10_000), "500 5.4.0"},
+		{"nonsense", "\x00\x01\x02\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\nx\r\n", "500 5.5.1 Too many errors"},
+		{"a mail to nobody", "EHLO x\r\nMAIL FROM:<a@b>\r\nDATA\r\n", "502 5.5.1"},
+		{"no sender", "EHLO x\r\nRCPT TO:<c@d>\r\n", "502 5.5.1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newMailbox(t, "")
+			conn := dial(t, b)
+			go func() { _, _ = conn.Write([]byte(tt.says)) }()
+			waitForLine(t, conn, tt.reply)
+			if len(b.List()) != 0 {
+				t.Error("the mail was kept")
+			}
+		})
+	}
+}
+
+func TestFullMailboxSaysSo(t *testing.T) {
+	t.Parallel()
+	b := newMailbox(t, "")
+	b.room = 5000
+	c, err := smtp.Dial(b.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for err == nil {
+		err = c.SendMail("a@b", []string{"c@d"}, strings.NewReader(strings.Repeat("x", 998)))
+	}
+	if !strings.Contains(err.Error(), "Mailbox full") || len(b.List()) != 5 {
+		t.Errorf("after %d mails: %v", len(b.List()), err)
+	}
+}
+
+func TestTooManyConnectionsAreTurnedAway(t *testing.T) {
+	t.Parallel()
+	b := newMailbox(t, "")
+	var first net.Conn
+	for i := range maxConnections {
+		conn := dial(t, b)
+		waitForLine(t, conn, "220 ")
+		if i == 0 {
+			first = conn
+		}
+	}
+	waitForLine(t, dial(t, b), "421 4.7.0")
+
+	fmt.Fprint(first, "QUIT\r\n")
+	waitForLine(t, first, "221 ")
+	if _, err := first.Read(make([]byte, 1)); err == nil {
+		t.Error("QUIT leaves the connection open")
+	}
+	waitForLine(t, dial(t, b), "220 ")
+}
+
+func dial(t *testing.T, b *Mailbox) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", b.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func waitForLine(t *testing.T, conn net.Conn, prefix string) {
+	t.Helper()
+	var all strings.Builder
+	lines := bufio.NewReader(conn)
+	for {
+		line, err := lines.ReadString('\n')
+		all.WriteString(line)
+		if strings.HasPrefix(line, prefix) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("no line %q before %v, only:\n%s", prefix, err, all.String())
+		}
+	}
+}
