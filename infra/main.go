@@ -47,10 +47,11 @@ func synth() error {
 }
 
 // onWorkstation tells whether keys may be made: a key made by a build machine
-// would be lost with it.
+// would be lost with it. CI is read as the CDK CLI reads it; AWS CodeBuild does
+// not set it.
 func onWorkstation() bool {
-	// AWS CodeBuild is alone in not setting CI.
-	return os.Getenv("CI") == "" && os.Getenv("CODEBUILD_BUILD_ID") == ""
+	ci := os.Getenv("CI")
+	return (ci == "" || ci == "false" || ci == "0") && os.Getenv("CODEBUILD_BUILD_ID") == ""
 }
 
 // closeNode ends jsii's process. jsii waits for it twice and reports the second

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"lastwill/internal/iotsql"
 	"lastwill/internal/will"
 )
 
@@ -26,12 +27,10 @@ import (
 // role and rule.
 const SharedResources = 5
 
-// Limits of the names (CreateTopicRule; CreateTopic; SNS topic attribute DisplayName).
-const (
-	MaxRuleName       = 128
-	MaxSNSTopicName   = 256
-	MaxSNSDisplayName = 100
-)
+// MaxSNSTopicName is the longest name of the SNS topic: names may have 256
+// characters, but it is the display name too, which may have 100 (SNS API
+// reference, CreateTopic).
+const MaxSNSTopicName = 100
 
 // logRetentionDays is long enough to find out why an alert of last month did not come.
 const logRetentionDays = 90
@@ -204,14 +203,29 @@ func (p Props) Validate() error {
 	if !snsTopicName.MatchString(p.SNSTopicName) {
 		problems = append(problems, fmt.Errorf("SNS topic name %q: use 1 to 100 letters, digits, underscores and hyphens", p.SNSTopicName))
 	}
-	if p.SQL == "" {
-		problems = append(problems, errors.New("no SQL: give the topic rule's statement"))
-	}
-	problems = append(problems, will.CheckTopicName(p.ExecutedTopic))
+	problems = append(problems, will.CheckTopicName(p.ExecutedTopic), p.checkSQL())
 	if p.MessageFormat != "" && p.MessageFormat != RAW && p.MessageFormat != JSON {
 		problems = append(problems, fmt.Errorf("message format %q: use RAW or JSON", p.MessageFormat))
 	}
 	return errors.Join(append(problems, CheckEmails(p.Emails))...)
+}
+
+// checkSQL stops here what AWS would refuse in the deployment, or would take and
+// never run.
+func (p Props) checkSQL() error {
+	rule, err := iotsql.Compile(p.SQL, will.SQLVersion)
+	var syntax *iotsql.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("SQL: %w\n%s", err, syntax.Snippet())
+	}
+	if err != nil {
+		return fmt.Errorf("SQL: %w", err)
+	}
+	var problems []error
+	for _, found := range rule.Check(p.ExecutedTopic) {
+		problems = append(problems, fmt.Errorf("SQL: %s\n%s", found, found.Snippet()))
+	}
+	return errors.Join(problems...)
 }
 
 // CheckEmails returns all that is wrong with the addresses of an alert.

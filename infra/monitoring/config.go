@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,10 +65,14 @@ func ConfigFrom(lookup func(key string) any) (Config, error) {
 	r.text("executedTopic", &c.ExecutedTopic)
 	r.seconds("keepAlive", &c.KeepAlive)
 	r.text("certs", &c.Certs)
-	if r.problems != nil {
-		return c, append(r.problems, c.problems()...)
+	problems := r.problems
+	for _, p := range c.problems() {
+		// A value that could not be read has its problem already.
+		if !r.problems.about(p.Key) {
+			problems = append(problems, p)
+		}
 	}
-	return c, c.Validate()
+	return c, problems.err()
 }
 
 // Names are the environment's physical names.
@@ -106,31 +111,50 @@ func (c Config) Validate() error { return c.problems().err() }
 
 func (c Config) problems() Problems {
 	var p Problems
-	names := c.Names()
-	p.add("environment", checkEnvironment(c.Environment))
-	p.add("email", alert.CheckEmails(c.Email))
+	if err := checkEnvironment(c.Environment); err != nil {
+		p.add("environment", err)
+		c.Environment = "" // so that it is not told again of every name made with it
+	}
+	p.add("email", checkEmails(c.Email))
 	p.add("things", device.CheckNames(c.thingNames()))
 	p.add("things", c.checkCount())
-	p.add("willTopic", will.CheckTopicName(names.WillTopic))
-	p.add("connectedTopic", will.CheckTopicName(names.ConnectedTopic))
-	p.add("executedTopic", will.CheckTopicName(names.ExecutedTopic))
-	p.add("willTopic", checkDistinct(names))
+	names := c.Names()
+	topics := []struct{ key, name string }{
+		{"willTopic", names.WillTopic}, {"connectedTopic", names.ConnectedTopic}, {"executedTopic", names.ExecutedTopic},
+	}
+	for i, t := range topics {
+		p.add(t.key, will.CheckTopicName(t.name))
+		// One topic for two ends would have the rule select its own copies, or
+		// connected messages.
+		for _, other := range topics[:i] {
+			if t.name == other.name {
+				p.add(t.key, fmt.Errorf("topic %q is the %s already: choose another", t.name, other.key))
+			}
+		}
+	}
 	p.add("keepAlive", checkKeepAlive(c.KeepAlive))
 	return p
 }
 
-// maxEnvironment is what the shortest limit of all names leaves, that of the
-// SNS topic's display name.
-var maxEnvironment = alert.MaxSNSDisplayName - len(will.NamesFor("x").SNSTopic) + 1
+func checkEmails(addresses []string) error {
+	if len(addresses) == 0 {
+		return errors.New("no address, and an alarm that tells nobody is a mistake: add -c email=YOU@EXAMPLE.COM")
+	}
+	return alert.CheckEmails(addresses)
+}
 
-// environment has neither underscores, which stack names lack, nor repeated
-// hyphens: the rule's name has an underscore for each hyphen, so anything looser
+// maxEnvironment is what the shortest limit of all names leaves, that of the
+// SNS topic.
+var maxEnvironment = alert.MaxSNSTopicName - len(will.NamesFor("x").SNSTopic) + 1
+
+// environment has no underscores, which stack names lack, and no repeated
+// hyphens. The rule's name has an underscore for each hyphen, so anything looser
 // could give two environments one rule.
 var environment = regexp.MustCompile(`^[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$`)
 
 func checkEnvironment(s string) error {
 	if s != "" && (!environment.MatchString(s) || len(s) > maxEnvironment) {
-		return fmt.Errorf("environment name %q: use 1 to %d letters and digits, with single hyphens between them", s, maxEnvironment)
+		return fmt.Errorf("%q cannot be part of all names: use 1 to %d letters and digits, with single hyphens between them", s, maxEnvironment)
 	}
 	return nil
 }
@@ -147,52 +171,31 @@ func (c Config) checkCount() error {
 	return nil
 }
 
-// checkDistinct keeps the rule from selecting its own copies, and wills from
-// being taken for connected messages.
-func checkDistinct(n will.Names) error {
-	for _, pair := range [][2]string{
-		{n.WillTopic, n.ConnectedTopic},
-		{n.WillTopic, n.ExecutedTopic},
-		{n.ConnectedTopic, n.ExecutedTopic},
-	} {
-		if pair[0] == pair[1] {
-			return fmt.Errorf("topic %q is given twice: willTopic, connectedTopic and executedTopic must differ", pair[0])
-		}
-	}
-	return nil
-}
-
 func checkKeepAlive(d time.Duration) error {
 	if d < will.MinKeepAlive || d > will.MaxKeepAlive {
-		return fmt.Errorf("keep alive %d: use %d to %d seconds, what AWS IoT Core honours",
+		return fmt.Errorf("%d seconds: AWS IoT Core honours %d to %d, use one of these",
 			d/time.Second, will.MinKeepAlive/time.Second, will.MaxKeepAlive/time.Second)
 	}
 	return nil
 }
 
+// A Problem is something wrong with the value of a context key.
+type Problem struct{ Key, Text string }
+
 // Problems are all that is wrong with a configuration.
-type Problems []string
+type Problems []Problem
 
 func (p Problems) Error() string {
-	if len(p) == 1 {
-		return "the configuration has a problem:\n  " + p[0]
+	var b strings.Builder
+	fmt.Fprintf(&b, "problems with the configuration: %d", len(p))
+	for _, problem := range p {
+		fmt.Fprintf(&b, "\n  %s: %s", problem.Key, problem.Text)
 	}
-	return fmt.Sprintf("the configuration has %d problems:\n  %s", len(p), strings.Join(p, "\n  "))
+	return b.String()
 }
 
-// add notes what is wrong with the value of a context key; err may join several errors.
-func (p *Problems) add(key string, err error) {
-	if err == nil {
-		return
-	}
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) {
-		*p = append(*p, key+": "+err.Error())
-		return
-	}
-	for _, e := range joined.Unwrap() {
-		p.add(key, e)
-	}
+func (p Problems) about(key string) bool {
+	return slices.ContainsFunc(p, func(p Problem) bool { return p.Key == key })
 }
 
 func (p Problems) err() error {
@@ -200,6 +203,17 @@ func (p Problems) err() error {
 		return nil
 	}
 	return p
+}
+
+// add takes an error apart that joins several.
+func (p *Problems) add(key string, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			p.add(key, e)
+		}
+	} else if err != nil {
+		*p = append(*p, Problem{key, err.Error()})
+	}
 }
 
 // reader takes values out of the CDK context, where cdk.json has JSON values and
@@ -267,7 +281,7 @@ func (r *reader) seconds(key string, into *time.Duration) {
 	}
 	n, err := strconv.ParseInt(fmt.Sprint(value), 10, 32)
 	if err != nil {
-		r.problems.add(key, fmt.Errorf("keep alive %v: give whole seconds, such as 30", value))
+		r.problems.add(key, fmt.Errorf("%v is no number of seconds: give a whole number, such as 30", value))
 		return
 	}
 	*into = time.Duration(n) * time.Second

@@ -115,7 +115,9 @@ func certificateFile(certs, thing string) string {
 
 // quote makes one word of s for a shell.
 func quote(s string) string {
-	plain := func(r rune) bool { return strings.ContainsRune("/._:-", r) || 'a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9' }
+	plain := func(r rune) bool {
+		return strings.ContainsRune("/._:-", r) || 'a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9'
+	}
 	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
 		return s
 	}

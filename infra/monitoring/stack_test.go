@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 	// Validation adds seconds; test/infra has it on. The runtime took its
 	// environment when it was imported, closing it makes it look again.
 	os.Setenv("CDK_VALIDATION", "false")
+	os.Setenv("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 	jsii.Close()
 	code := m.Run()
 	// os.Exit skips deferred calls, and an open runtime leaves 2 MB behind.

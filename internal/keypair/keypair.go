@@ -39,7 +39,7 @@ func Ensure(dir, thing string, create bool) (csrPEM string, err error) {
 		csr, err = makeCSR(dir, thing)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is missing: run npx cdk synth with the same settings on a workstation, which makes %s and this CSR, and commit the CSR",
+		return "", fmt.Errorf("%s is missing: run npx cdk synth with the same settings on a workstation, which makes %s and this CSR, and commit the CSR (git add -f)",
 			CSRFile(dir, thing), KeyFile(dir, thing))
 	}
 	if err != nil {

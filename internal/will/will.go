@@ -92,7 +92,7 @@ func NamesFor(environment string) Names {
 
 // Topic returns the name of an MQTT topic of this environment.
 func (n Names) Topic(name string) string {
-	if n.Environment == "" {
+	if n.Environment == "" || name == "" {
 		return name
 	}
 	return "/" + n.Environment + "/" + strings.TrimPrefix(name, "/")

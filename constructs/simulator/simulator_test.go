@@ -1,0 +1,36 @@
+package simulator_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/jsii-runtime-go"
+
+	"lastwill/constructs/simulator"
+)
+
+// Importing the CDK is enough to make jsii unpack its runtime; os.Exit would
+// skip a deferred Close and leave it behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	jsii.Close()
+	os.Exit(code)
+}
+
+func TestValidateSaysHowToBuildTheProgram(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "simulator")
+	for _, missing := range []string{program, t.TempDir()} {
+		err := simulator.Props{Program: missing}.Validate()
+		if err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), "npx cdk synth") {
+			t.Errorf("err = %v, want the path and the command", err)
+		}
+	}
+	if err := os.WriteFile(program, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := (simulator.Props{Program: program}).Validate(); err != nil {
+		t.Errorf("a program that is there: %v", err)
+	}
+}

@@ -1,0 +1,196 @@
+package monitoring_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lastwill/infra/monitoring"
+	"lastwill/internal/will"
+)
+
+func configFrom(context map[string]any) (monitoring.Config, error) {
+	return monitoring.ConfigFrom(func(key string) any { return context[key] })
+}
+
+func TestContextBecomesConfig(t *testing.T) {
+	cases := []struct {
+		name    string
+		context map[string]any
+		change  func(*monitoring.Config)
+	}{
+		{"nothing but an address is the scenario", nil, func(*monitoring.Config) {}},
+		{"several addresses with commas", map[string]any{"email": "a@example.com, b@example.com"},
+			func(c *monitoring.Config) { c.Email = []string{"a@example.com", "b@example.com"} }},
+		{"a JSON list on the command line", map[string]any{"email": ` ["a@example.com","b@example.com"]`},
+			func(c *monitoring.Config) { c.Email = []string{"a@example.com", "b@example.com"} }},
+		{"a list in cdk.json", map[string]any{"things": []any{"pump", "valve"}},
+			func(c *monitoring.Config) { c.Things = []string{"pump", "valve"} }},
+		{"seconds on the command line", map[string]any{"keepAlive": "1200"},
+			func(c *monitoring.Config) { c.KeepAlive = 20 * time.Minute }},
+		{"seconds in cdk.json", map[string]any{"keepAlive": 45.0},
+			func(c *monitoring.Config) { c.KeepAlive = 45 * time.Second }},
+		{"everything else", map[string]any{"environment": "pr-123", "willTopic": "w", "connectedTopic": "c", "executedTopic": "e", "certs": "keys"},
+			func(c *monitoring.Config) {
+				c.Environment, c.WillTopic, c.ConnectedTopic, c.ExecutedTopic, c.Certs = "pr-123", "w", "c", "e", "keys"
+			}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			context := map[string]any{"email": "ops@example.com"}
+			for key, value := range c.context {
+				context[key] = value
+			}
+			got, err := configFrom(context)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := monitoring.DefaultConfig()
+			want.Email = []string{"ops@example.com"}
+			c.change(&want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEachProblemHasValueAndFix(t *testing.T) {
+	cases := []struct {
+		name       string
+		key, value string
+		want       string
+	}{
+		{"not an address", "email", "me@", `email: e-mail address "me@": give one address such as ops@example.com`},
+		{"nobody to tell", "email", "", `email: no address, and an alarm that tells nobody is a mistake: add -c email=YOU@EXAMPLE.COM`},
+		{"an empty place in a list", "email", "me@example.com,", `email: e-mail address "": give one address such as ops@example.com`},
+		{"JSON that breaks off", "email", `["me@example.com"`, `email: ["me@example.com" is not a list: give one value, several with commas between, or a JSON list of strings`},
+		{"underscore in the environment", "environment", "pr_1", `environment: "pr_1" cannot be part of all names: use 1 to 88 letters and digits, with single hyphens between them`},
+		{"environments that would share a rule", "environment", "pr--1", `environment: "pr--1" cannot be part of all names: use 1 to 88 letters and digits, with single hyphens between them`},
+		{"too long an environment", "environment", strings.Repeat("e", 89), `environment: "` + strings.Repeat("e", 89) + `" cannot be part of all names: use 1 to 88 letters and digits, with single hyphens between them`},
+		{"thing name", "things", "lwt thing", `things: thing name "lwt thing": use 1 to 128 letters, digits, colons, underscores and hyphens`},
+		{"path in a thing name", "things", "../lwt", `things: thing name "../lwt": use 1 to 128 letters, digits, colons, underscores and hyphens`},
+		{"a thing twice", "things", "a,a", `things: thing name "a" is given twice: name each thing once`},
+		{"no thing", "things", "", `things: no thing: name at least one`},
+		{"too many things", "things", numbered(124), `things: 124 things: a stack of 500 resources has room for 123: spread them over several environments, or use fleet provisioning (AWS::IoT::ProvisioningTemplate)`},
+		{"wildcard", "willTopic", "/last/+/topic", `willTopic: topic "/last/+/topic" has a wildcard: name one topic, without + and #`},
+		{"no topic", "willTopic", "", `willTopic: topic is empty: give a name such as /last/will/topic`},
+		{"reserved topic", "connectedTopic", "$aws/things", `connectedTopic: topic "$aws/things" is reserved: topics that begin with $ belong to AWS, choose another beginning`},
+		{"eight slashes", "executedTopic", "/1/2/3/4/5/6/7/8", `executedTopic: topic "/1/2/3/4/5/6/7/8" has 8 slashes, AWS IoT Core takes at most 7: shorten it`},
+		{"257 bytes", "executedTopic", strings.Repeat("t", 257), `executedTopic: topic "` + strings.Repeat("t", 257) + `" has 257 bytes, AWS IoT Core takes at most 256: shorten it`},
+		{"a quote, which would end the rule's filter", "willTopic", "it's", `willTopic: topic "it's" has a quote or ${, which the rule's SQL and templates would read as their own: remove them`},
+		{"one topic for two ends", "executedTopic", "/last/will/topic", `executedTopic: topic "/last/will/topic" is the willTopic already: choose another`},
+		{"below AWS's keep alive", "keepAlive", "29", `keepAlive: 29 seconds: AWS IoT Core honours 30 to 1200, use one of these`},
+		{"above AWS's keep alive", "keepAlive", "1201", `keepAlive: 1201 seconds: AWS IoT Core honours 30 to 1200, use one of these`},
+		{"keep alive with a unit", "keepAlive", "30s", `keepAlive: 30s is no number of seconds: give a whole number, such as 30`},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			context := map[string]any{"email": "ops@example.com"}
+			context[c.key] = c.value
+			_, err := configFrom(context)
+			want := "problems with the configuration: 1\n  " + c.want
+			if got := fmt.Sprint(err); got != want {
+				t.Errorf("got %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestAllProblemsComeAtOnce(t *testing.T) {
+	_, err := configFrom(map[string]any{
+		"environment": "a b",
+		"email":       []any{"x", "ops@example.com", "y"},
+		"things":      7.0,
+		"willTopic":   "#",
+		"keepAlive":   "5",
+		"certs":       true,
+	})
+	want := `problems with the configuration: 7
+  things: 7 is not a list: give one value, several with commas between, or a JSON list of strings
+  certs: true is not a text: put it in quotes
+  environment: "a b" cannot be part of all names: use 1 to 88 letters and digits, with single hyphens between them
+  email: e-mail address "x": give one address such as ops@example.com
+  email: e-mail address "y": give one address such as ops@example.com
+  willTopic: topic "#" has a wildcard: name one topic, without + and #
+  keepAlive: 5 seconds: AWS IoT Core honours 30 to 1200, use one of these`
+	if got := fmt.Sprint(err); got != want {
+		t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
+	}
+}
+
+func TestLimitsThatCanBeReached(t *testing.T) {
+	longest := strings.Repeat("e", 88)
+	for name, context := range map[string]map[string]any{
+		"as many things as fit":                       {"things": numbered(123)},
+		"the longest environment":                     {"environment": longest},
+		"the longest thing beside it":                 {"environment": longest, "things": strings.Repeat("t", 128-1-88)},
+		"seven slashes, the environment's among them": {"environment": "e", "willTopic": "1/2/3/4/5/6"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			context["email"] = "ops@example.com"
+			if _, err := configFrom(context); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestEnvironmentsShareNoName(t *testing.T) {
+	seen := map[string]string{}
+	for _, environment := range []string{"", "staging", "pr-1", "pr-12", "Staging"} {
+		c := monitoring.DefaultConfig()
+		c.Environment, c.WillTopic = environment, "plant/wills"
+		n := c.Names()
+		for _, name := range []string{n.Stack, n.Rule, n.SNSTopic, n.WillTopic, n.ConnectedTopic, n.ExecutedTopic, n.Thing("lwtThing")} {
+			if other, taken := seen[name]; taken {
+				t.Errorf("%q is a name of the environments %q and %q", name, other, environment)
+			}
+			seen[name] = environment
+		}
+	}
+}
+
+func TestDevicesNamesEveryMissingCSR(t *testing.T) {
+	c := monitoring.DefaultConfig()
+	c.Things = []string{"pump", "valve"}
+	c.Certs = t.TempDir()
+	_, err := c.Devices(false)
+	for _, thing := range c.Things {
+		if want := filepath.Join(c.Certs, thing+".csr") + " is missing"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("err = %v, want %q in it", err, want)
+		}
+	}
+	devices, err := c.Devices(true)
+	if err != nil || len(devices) != 2 {
+		t.Fatalf("Devices(true) = %v, %v", devices, err)
+	}
+	again, err := c.Devices(false)
+	if diff := cmp.Diff(devices, again); err != nil || diff != "" {
+		t.Errorf("the CSRs that were made are not those that are read (%v): %s", err, diff)
+	}
+}
+
+func TestKeysCarryTheEnvironment(t *testing.T) {
+	c := monitoring.DefaultConfig()
+	c.Environment, c.Certs = "staging", t.TempDir()
+	if _, err := c.Devices(true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(c.Certs, will.ThingName+"-staging.key")); err != nil {
+		t.Error(err)
+	}
+}
+
+func numbered(n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("thing%d", i)
+	}
+	return strings.Join(names, ",")
+}

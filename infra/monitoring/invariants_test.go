@@ -1,0 +1,301 @@
+package monitoring_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lastwill/constructs/alert"
+	"lastwill/constructs/device"
+	"lastwill/infra/monitoring"
+)
+
+// template is as much of a CloudFormation template as the invariants need.
+type template struct {
+	Resources map[string]resource
+	Outputs   map[string]struct{ Value any }
+}
+
+type resource struct {
+	Type           string
+	Properties     map[string]any
+	DependsOn      any
+	DeletionPolicy string
+}
+
+// TestInvariants states what no change may take from any variant, whatever its
+// golden template says.
+func TestInvariants(t *testing.T) {
+	invariants := []struct {
+		name  string
+		check func(*testing.T, template, monitoring.Config)
+	}{
+		{"no statement grants a wildcard", noWildcards},
+		{"no private key leaves the workstation", noKeyMaterial},
+		{"every name carries the environment", namesCarryEnvironment},
+		{"attachments depend on both ends", attachmentsDependOnBothEnds},
+		{"the rule depends on its role's permissions", ruleDependsOnPermissions},
+		{"the rule's role trusts this account's rule only", roleTrustsRuleOnly},
+		{"nothing is retained", nothingRetained},
+		{"the count of resources is as computed", countIsAsComputed},
+	}
+	for name, c := range variants {
+		var parsed template
+		if err := json.Unmarshal(synth(t, c), &parsed); err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range invariants {
+			t.Run(name+"/"+i.name, func(t *testing.T) { i.check(t, parsed, c) })
+		}
+	}
+}
+
+func noWildcards(t *testing.T, tpl template, _ monitoring.Config) {
+	seen := 0
+	for id, r := range tpl.Resources {
+		for _, s := range statements(r.Properties) {
+			seen++
+			for _, key := range []string{"Action", "Resource"} {
+				for _, text := range texts(s[key]) {
+					if strings.ContainsAny(text, "*?") {
+						t.Errorf("%s: %s %s", id, key, text)
+					}
+				}
+			}
+			if s["NotAction"] != nil || s["NotResource"] != nil {
+				t.Errorf("%s grants by exception: %v", id, s)
+			}
+		}
+	}
+	if want := 4 + 1 + 3 + 1; seen != want {
+		t.Errorf("%d statements seen, want %d: IoT policy, trust, permissions, topic policy", seen, want)
+	}
+}
+
+func noKeyMaterial(t *testing.T, tpl template, _ monitoring.Config) {
+	whole, err := json.Marshal(tpl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(whole), "PRIVATE KEY") {
+		t.Error("there is a private key in the template")
+	}
+}
+
+// namesCarryEnvironment also holds that what has no name here gets one from
+// CloudFormation, which begins with the stack's.
+func namesCarryEnvironment(t *testing.T, tpl template, c monitoring.Config) {
+	names := map[string]string{
+		"AWS::IoT::Thing":     "ThingName",
+		"AWS::IoT::Policy":    "PolicyName",
+		"AWS::IoT::TopicRule": "RuleName",
+		"AWS::SNS::Topic":     "TopicName",
+		"AWS::IAM::Role":      "RoleName",
+		"AWS::Logs::LogGroup": "LogGroupName",
+	}
+	for id, r := range tpl.Resources {
+		for _, name := range texts(r.Properties[names[r.Type]]) {
+			if !strings.Contains(name, c.Environment) {
+				t.Errorf("%s: %s", id, name)
+			}
+		}
+		for _, s := range statements(r.Properties) {
+			for _, arn := range texts(s["Resource"]) {
+				if strings.HasPrefix(arn, "arn:") && !strings.Contains(arn, "${iot:") && !strings.Contains(arn, c.Environment) {
+					t.Errorf("%s: resource %s", id, arn)
+				}
+			}
+		}
+	}
+	for _, output := range []string{"ThingName", "WillTopic", "ConnectedTopic", "ExecutedTopic"} {
+		if got := tpl.Outputs[output].Value.(string); !strings.Contains(got, c.Environment) {
+			t.Errorf("output %s: %s", output, got)
+		}
+	}
+}
+
+// AWS IoT refuses to delete a thing, a policy or a certificate that is still attached.
+func attachmentsDependOnBothEnds(t *testing.T, tpl template, c monitoring.Config) {
+	ends := map[string][]string{
+		"AWS::IoT::ThingPrincipalAttachment":  {"AWS::IoT::Thing", "AWS::IoT::Certificate"},
+		"AWS::IoT::PolicyPrincipalAttachment": {"AWS::IoT::Policy", "AWS::IoT::Certificate"},
+	}
+	seen := 0
+	for id, r := range tpl.Resources {
+		for _, end := range ends[r.Type] {
+			seen++
+			if dependencies(tpl, r)[end] != 1 {
+				t.Errorf("%s does not depend on one %s", id, end)
+			}
+		}
+	}
+	if want := 4 * len(c.Things); seen != want {
+		t.Errorf("%d ends of attachments, want %d", seen, want)
+	}
+}
+
+// AWS IoT tries the role while it creates the rule.
+func ruleDependsOnPermissions(t *testing.T, tpl template, _ monitoring.Config) {
+	for id, r := range tpl.Resources {
+		switch r.Type {
+		case "AWS::IoT::TopicRule":
+			if dependencies(tpl, r)["AWS::IAM::Role"] != 1 {
+				t.Errorf("%s does not depend on one role", id)
+			}
+		case "AWS::IAM::Role":
+			if len(list(r.Properties["Policies"])) == 0 {
+				t.Errorf("%s has no permissions of its own", id)
+			}
+		case "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy":
+			t.Errorf("%s: the rule could be made before this", id)
+		}
+	}
+}
+
+func roleTrustsRuleOnly(t *testing.T, tpl template, c monitoring.Config) {
+	for id, r := range tpl.Resources {
+		if r.Type != "AWS::IAM::Role" {
+			continue
+		}
+		want := []any{map[string]any{
+			"Effect":    "Allow",
+			"Action":    "sts:AssumeRole",
+			"Principal": map[string]any{"Service": "iot.amazonaws.com"},
+			"Condition": map[string]any{
+				"StringEquals": map[string]any{"aws:SourceAccount": "<AWS::AccountId>"},
+				"ArnEquals":    map[string]any{"aws:SourceArn": "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:rule/" + c.Names().Rule},
+			},
+		}}
+		got := r.Properties["AssumeRolePolicyDocument"].(map[string]any)["Statement"]
+		if diff := cmp.Diff(want, resolved(got)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", id, diff)
+		}
+	}
+}
+
+func nothingRetained(t *testing.T, tpl template, _ monitoring.Config) {
+	for id, r := range tpl.Resources {
+		if r.DeletionPolicy != "" && r.DeletionPolicy != "Delete" {
+			t.Errorf("%s: DeletionPolicy %s", id, r.DeletionPolicy)
+		}
+		// CloudFormation's handler of log groups is told so, lest a default of
+		// the CDK's keep alarms of a stack that is gone.
+		if r.Type == "AWS::Logs::LogGroup" && r.DeletionPolicy != "Delete" {
+			t.Errorf("%s has no DeletionPolicy", id)
+		}
+	}
+}
+
+// The error for too many things promises how many fit.
+func countIsAsComputed(t *testing.T, tpl template, c monitoring.Config) {
+	want := device.SharedResources + device.ResourcesPerThing*len(c.Things) + alert.SharedResources + len(c.Email)
+	if got := len(tpl.Resources); got != want {
+		t.Errorf("%d resources, computed %d", got, want)
+	}
+}
+
+// statements finds the policy statements anywhere in v.
+func statements(v any) []map[string]any {
+	var found []map[string]any
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			found = append(found, statements(item)...)
+		}
+	case map[string]any:
+		for _, s := range list(v["Statement"]) {
+			found = append(found, s.(map[string]any))
+		}
+		for key, item := range v {
+			if key != "Statement" {
+				found = append(found, statements(item)...)
+			}
+		}
+	}
+	return found
+}
+
+// dependencies counts the resources that r names, by type.
+func dependencies(tpl template, r resource) map[string]int {
+	ids := map[string]bool{}
+	for _, id := range list(r.DependsOn) {
+		ids[id.(string)] = true
+	}
+	references(r.Properties, ids)
+	types := map[string]int{}
+	for id := range ids {
+		types[tpl.Resources[id].Type]++
+	}
+	return types
+}
+
+func references(v any, into map[string]bool) {
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			references(item, into)
+		}
+	case map[string]any:
+		if id, ok := v["Ref"].(string); ok {
+			into[id] = true
+		}
+		if attribute, ok := v["Fn::GetAtt"].([]any); ok {
+			into[attribute[0].(string)] = true
+		}
+		for _, item := range v {
+			references(item, into)
+		}
+	}
+}
+
+// resolved replaces intrinsics by text, with <...> for what is known at
+// deployment only.
+func resolved(v any) any {
+	switch v := v.(type) {
+	case []any:
+		items := make([]any, len(v))
+		for i, item := range v {
+			items[i] = resolved(item)
+		}
+		return items
+	case map[string]any:
+		if ref, ok := v["Ref"]; ok {
+			return fmt.Sprintf("<%v>", ref)
+		}
+		if attribute, ok := v["Fn::GetAtt"]; ok {
+			return fmt.Sprintf("<%v>", attribute)
+		}
+		if join, ok := v["Fn::Join"].([]any); ok {
+			return strings.Join(texts(join[1]), "")
+		}
+		fields := map[string]any{}
+		for key, item := range v {
+			fields[key] = resolved(item)
+		}
+		return fields
+	}
+	return v
+}
+
+// texts are one or several strings, resolved.
+func texts(v any) []string {
+	var all []string
+	for _, item := range list(v) {
+		all = append(all, fmt.Sprint(resolved(item)))
+	}
+	return all
+}
+
+// list takes one value for a list of one, as CloudFormation and policies do.
+func list(v any) []any {
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case []any:
+		return v
+	}
+	return []any{v}
+}
