@@ -1,5 +1,7 @@
 package iotsql
 
+import "regexp"
+
 // An expr is a node of a parsed statement that has a value.
 type expr interface {
 	place() span
@@ -61,6 +63,8 @@ type (
 		fn   *function
 		name string // as written
 		args []expr
+		// regex is the second argument of a regexp function, if it is a literal.
+		regex *regexp.Regexp
 	}
 	// cast is CAST(x AS typ).
 	cast struct {

@@ -25,7 +25,7 @@ type function struct {
 // functions are all functions by their name in lower case.
 var functions = func() map[string]*function {
 	byName := map[string]*function{}
-	for _, list := range [][]function{messageFunctions} {
+	for _, list := range [][]function{messageFunctions, mathFunctions, stringFunctions, dataFunctions, timeFunctions, serviceFunctions} {
 		for _, f := range list {
 			byName[strings.ToLower(f.name)] = &f
 		}
@@ -39,13 +39,13 @@ func unknownFunction(name string) string {
 
 // messageFunctions tell about the message and its way.
 var messageFunctions = []function{
-	{name: "topic", max: 1, apply: topicOf},
-	{name: "clientid", apply: func(e *env, _ []value) value { return orElse(e.m.ClientID, stringValue("n/a")) }},
-	{name: "principal", apply: func(e *env, _ []value) value { return orElse(e.m.Principal, undefined) }},
-	{name: "sourceip", apply: func(e *env, _ []value) value { return orElse(e.m.SourceIP, undefined) }},
-	{name: "traceid", apply: func(e *env, _ []value) value { return orElse(e.m.TraceID, undefined) }},
-	{name: "accountid", apply: func(e *env, _ []value) value { return orElse(e.m.AccountID, stringValue("123456789012")) }},
-	{name: "sql_version", apply: func(e *env, _ []value) value { return stringValue(string(e.ver)) }},
+	{name: "topic", max: 1, returns: maybeString, apply: topicOf},
+	{name: "clientid", returns: setOf(stringKind), apply: func(e *env, _ []value) value { return orElse(e.m.ClientID, stringValue("n/a")) }},
+	{name: "principal", returns: maybeString, apply: func(e *env, _ []value) value { return orElse(e.m.Principal, undefined) }},
+	{name: "sourceip", returns: maybeString, apply: func(e *env, _ []value) value { return orElse(e.m.SourceIP, undefined) }},
+	{name: "traceid", returns: maybeString, apply: func(e *env, _ []value) value { return orElse(e.m.TraceID, undefined) }},
+	{name: "accountid", returns: setOf(stringKind), apply: func(e *env, _ []value) value { return orElse(e.m.AccountID, stringValue("123456789012")) }},
+	{name: "sql_version", returns: setOf(stringKind), apply: func(e *env, _ []value) value { return stringValue(string(e.ver)) }},
 }
 
 func orElse(s string, other value) value {

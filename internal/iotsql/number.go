@@ -66,8 +66,9 @@ func inRange(d *apd.Decimal) *apd.Decimal {
 }
 
 // numberValue is the Int or Decimal that a number's text stands for. Version
-// 2015-10-08 keeps 10.0 a Decimal; later ones make it the Int 10. A magnitude
-// beyond a Decimal's is Undefined.
+// 2015-10-08 prints 10.0 as it is, later ones as 10 (developer guide,
+// iot-sql-functions, cast); it counts as a Decimal in a division under all of
+// them [LIVE]. A magnitude beyond a Decimal's is Undefined.
 func numberValue(text string, ver Version) value {
 	isInt := strings.IndexAny(text, ".eE") < 0
 	if isInt && len(text) <= 18 && text[0] != '0' && text[0] != '-' {
@@ -80,7 +81,7 @@ func numberValue(text string, ver Version) value {
 	case isInt:
 		return intValue(d)
 	case ver != V2015 && isWhole(d):
-		return intValue(d)
+		return decimalValue(d, ver)
 	case len(text) <= maxDigits && !needsRewrite(text):
 		return value{kind: decimalKind, text: text}
 	}
@@ -95,13 +96,13 @@ func needsRewrite(text string) bool {
 }
 
 // decimalValue is a result of decimals, as a Decimal. Later versions than
-// 2015-10-08 make it an Int if it is whole.
+// 2015-10-08 print it as an Int if it is whole.
 func decimalValue(d *apd.Decimal, ver Version) value {
 	if d = inRange(d); d == nil {
 		return undefined
 	}
 	if ver != V2015 && isWhole(d) {
-		return intValue(d)
+		return value{kind: decimalKind, text: intValue(d).text}
 	}
 	return value{kind: decimalKind, text: d.String()}
 }

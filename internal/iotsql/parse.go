@@ -3,6 +3,7 @@ package iotsql
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -219,7 +220,8 @@ func (p *parser) query() *query {
 }
 
 // acceptValue takes the keyword VALUE. As value is a common attribute name, it
-// is the keyword only where an expression follows.
+// is the keyword only where an expression follows; VALUE -1 is one, value - 1 a
+// difference.
 func (p *parser) acceptValue() bool {
 	if !p.peek().is("VALUE") {
 		return false
@@ -232,7 +234,8 @@ func (p *parser) acceptValue() bool {
 	case tokWord:
 		keyword = !slices.ContainsFunc([]string{"FROM", "WHERE", "AS", "AND", "OR", "IN"}, next.is) && notInReference[strings.ToUpper(next.text)] == "" || next.is("NOT")
 	case tokSymbol:
-		keyword = next.is("(") || next.is("[") || next.is("{") || next.is("*") && p.endsItem(p.after(2))
+		negative := next.is("-") && next.start > p.peek().end && next.end == p.after(2).start
+		keyword = next.is("(") || next.is("[") || next.is("{") || negative || next.is("*") && p.endsItem(p.after(2))
 	}
 	if keyword {
 		p.next++
@@ -689,5 +692,19 @@ func (p *parser) call() expr {
 		c.args = append(c.args, p.expr())
 	}
 	c.span = p.since(t.start)
+	c.compileRegex()
 	return c
+}
+
+// compileRegex compiles a pattern that is a literal once for all messages. One
+// that is wrong is left to the evaluation, which is Undefined, and to Check.
+func (c *call) compileRegex() {
+	if !strings.HasPrefix(c.fn.name, "regexp_") || len(c.args) < 2 {
+		return
+	}
+	if l, ok := c.args[1].(*literal); ok {
+		if pattern, ok := toString(l.value); ok {
+			c.regex, _ = regexp.Compile(pattern)
+		}
+	}
 }
