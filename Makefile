@@ -1,0 +1,42 @@
+# The two commands of this project are `make demo` and `make test`. Everything
+# they need beyond Go, Node and npm they install themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
+export CDK_DISABLE_CLI_TELEMETRY := 1
+
+# Packages whose tests run jsii, which must not run twice in one process and does
+# not stand -race.
+JSII := ./infra/... ./constructs/...
+
+.PHONY: demo test lint bench tools
+
+## demo: deploy the stack on this machine, lose a device, see the e-mail
+demo: node_modules/.package-lock.json
+	go run ./cmd/lwt demo $(DEMO)
+
+## test: lint and all tests
+test: tools lint
+	go vet ./...
+	go test -race $$(go list ./... | grep -v -e /infra -e /constructs)
+	go test $(JSII)
+
+## lint: the pinned linter, and whether go.mod is tidy
+lint:
+	go mod tidy -diff
+	go tool -modfile=tools/go.mod golangci-lint run
+
+## bench: the figures, next to their peers
+bench: tools
+	go test -run '^$$' -bench . -benchtime 1x ./test/bench/...
+
+# The CDK CLI, at the version that package.json pins.
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Independent peers that the tests and benchmarks talk to, and a C compiler for -race.
+tools: node_modules/.package-lock.json
+	@.ci/tools

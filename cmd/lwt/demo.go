@@ -1,0 +1,364 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"lastwill/internal/cli"
+	"lastwill/internal/device"
+	"lastwill/internal/keypair"
+	"lastwill/internal/localaws"
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/mail"
+	"lastwill/internal/will"
+)
+
+const demoUsage = `lwt demo deploys the stack on this machine, loses a device and shows the e-mail.
+
+Usage: lwt demo [-json]
+
+Run it in the project's folder, after npm ci. It needs no AWS account and touches
+none: everything happens on the loopback interface and is gone afterwards.
+
+  -json    print one JSON object instead of the story
+
+Exit codes: 0 everything was observed, 1 something was not, 2 wrong usage.
+`
+
+const (
+	demoEmail = "operator@example.com"
+	// patience is how long one thing may take to happen before it counts as missing.
+	patience = 15 * time.Second
+)
+
+func runDemo(ctx context.Context, args []string, s cli.Streams) error {
+	flags := flag.NewFlagSet("lwt demo", flag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "")
+	if err := cli.Parse(flags, args, s.Out, demoUsage); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "lwt demo -h shows the flags")
+	}
+	work, err := os.MkdirTemp("", "lastwill-demo-")
+	if err != nil {
+		return err
+	}
+	d := &demo{work: work, events: newRecorder(), story: newStory(s.Out, *asJSON)}
+	err = d.run(ctx)
+	err = errors.Join(err, d.close(), os.RemoveAll(work))
+	return d.story.end(err)
+}
+
+// A demo is one run of the scenario, from the CDK app to the empty account.
+type demo struct {
+	work   string // a folder of its own, removed at the end
+	events *recorder
+	story  *story
+
+	server *localaws.Server
+	stack  *cloudformation.Stack
+	device device.Config
+	mails  int // seen so far
+}
+
+// A step is something that must happen; look says where to look if it does not.
+type step struct {
+	name string
+	run  func(context.Context) (detail string, err error)
+	look string
+}
+
+func (d *demo) run(ctx context.Context) error {
+	for _, step := range []step{
+		{"synthesize", d.synthesize, "run npx cdk synth -c email=" + demoEmail + " to see the whole output"},
+		{"start", d.start, "the local endpoint opens free ports on 127.0.0.1: is something refusing that?"},
+		{"deploy", d.deploy, "the reason names the resource; infra/monitoring and constructs make it, internal/localaws/resources.go creates it"},
+		{"confirm", d.confirm, "internal/localaws/sns sends the confirmation mail and serves its link"},
+		{"connect", d.connect, "the broker's answer is above; the stack's IoT policy is in constructs/device"},
+		{"vanish", d.vanish, "the last line above is the last thing that happened; what should follow it did not"},
+		{"disconnect", d.disconnect, "a client-initiated disconnect must discard the will: internal/localaws/iot/broker.go"},
+		{"destroy", d.destroy, "the reason names what is left; internal/localaws/resources.go deletes it"},
+	} {
+		started := time.Now()
+		d.story.begin(step.name)
+		detail, err := step.run(ctx)
+		if ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
+		d.story.done(step.name, detail, time.Since(started), err)
+		if err != nil {
+			return cli.WithHint(fmt.Errorf("step %q did not happen: %w", step.name, err), "%s", step.look)
+		}
+	}
+	return nil
+}
+
+func (d *demo) close() error {
+	if d.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return d.server.Close(ctx)
+}
+
+func (d *demo) certs() string    { return filepath.Join(d.work, "certs") }
+func (d *demo) assembly() string { return filepath.Join(d.work, "cdk.out") }
+
+// synthesize runs the real CDK CLI over the real app, with a key pair of its own.
+func (d *demo) synthesize(ctx context.Context) (string, error) {
+	program := filepath.Join("node_modules", ".bin", "cdk")
+	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+		return "", errors.New("the CDK CLI is not installed here: run npm ci in the project's folder (make demo does)")
+	}
+	if _, err := keypair.Ensure(d.certs(), will.ThingName, true); err != nil {
+		return "", err
+	}
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, program, "synth", "--quiet", "--no-notices", "--output", d.assembly(),
+		"--context", "email="+demoEmail, "--context", "certs="+d.certs())
+	cmd.Env = append(withoutAWS(os.Environ()), "CDK_VALIDATION=false", "CDK_DISABLE_CLI_TELEMETRY=1")
+	cmd.Stdout, cmd.Stderr = &output, &output
+	// The CLI gets SIGINT of the terminal itself; after it, it may clean up.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = patience
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("cdk synth: %w\n%s", err, strings.TrimSpace(output.String()))
+	}
+	return "the CDK app, with the pinned CDK CLI", nil
+}
+
+// withoutAWS keeps the user's own account out of it: the CLI would look it up.
+func withoutAWS(environ []string) []string {
+	kept := []string{
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=" + os.DevNull, "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+	}
+	for _, variable := range environ {
+		if !strings.HasPrefix(variable, "AWS_") && !strings.HasPrefix(variable, "CDK_DEFAULT_") {
+			kept = append(kept, variable)
+		}
+	}
+	return kept
+}
+
+func (d *demo) start(context.Context) (string, error) {
+	server, err := localaws.Start(localaws.Options{ObserveIoT: d.events.record, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return "", err
+	}
+	d.server = server
+	return fmt.Sprintf("MQTT broker %s with mutual TLS, mailbox %s", server.IoT.Address(), server.Mailbox.Addr()), nil
+}
+
+func (d *demo) deploy(ctx context.Context) (string, error) {
+	stacks, err := d.server.DeployAssembly(ctx, d.assembly())
+	if err != nil {
+		return "", err
+	}
+	d.stack = stacks[len(stacks)-1]
+	return fmt.Sprintf("stack %s, %d resources", d.stack.Name, len(d.stack.Resources)), nil
+}
+
+var link = regexp.MustCompile(`https?://[^\s<>"]+/_lwt/sns/confirm[^\s<>"]*`)
+
+// confirm does what the owner of the address does: open the link in the mail.
+func (d *demo) confirm(ctx context.Context) (string, error) {
+	message, err := d.nextMail(ctx)
+	if err != nil {
+		return "", fmt.Errorf("no confirmation mail: %w", err)
+	}
+	url := link.FindString(message.Body)
+	if url == "" {
+		return "", fmt.Errorf("the confirmation mail has no link:\n%s", message.Body)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return "", err
+	}
+	if response.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("the confirmation link answered %s", response.Status)
+	}
+	return message.To.Address + " followed the link in the mail", nil
+}
+
+func (d *demo) nextMail(ctx context.Context) (mail.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	mails, err := d.server.Mailbox.Wait(ctx, d.mails)
+	if err != nil {
+		return mail.Message{}, err
+	}
+	d.mails++
+	d.story.mailArrived = mails[0].Arrived
+	return mail.Parse(mails[0].Raw)
+}
+
+func (d *demo) connect(ctx context.Context) (string, error) {
+	thing := d.stack.Output("ThingName")
+	certificate, err := d.server.IoT.DescribeCertificate(d.stack.Output("CertificateId"))
+	if err != nil {
+		return "", err
+	}
+	key, err := os.ReadFile(keypair.KeyFile(d.certs(), thing))
+	if err != nil {
+		return "", err
+	}
+	pair, err := tls.X509KeyPair([]byte(certificate.PEM), key)
+	if err != nil {
+		return "", err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(d.server.IoT.RootCA())
+	d.device = device.Config{
+		Endpoint: d.server.IoT.Address(), Roots: roots, Certificate: pair, ClientID: thing,
+		ConnectedTopic: d.stack.Output("ConnectedTopic"),
+		Will:           device.Message{Topic: d.stack.Output("WillTopic"), Payload: will.Payload(thing), QoS: will.QoS},
+	}
+	return fmt.Sprintf("%s over mutual TLS, its will left with the broker, keep alive %s", thing, will.KeepAlive), nil
+}
+
+// vanish lets the device connect and drop its socket, and tells what follows.
+func (d *demo) vanish(ctx context.Context) (string, error) {
+	client, err := device.Connect(ctx, d.device)
+	if err != nil {
+		return "", err
+	}
+	if err := client.Announce(ctx); err != nil {
+		return "", err
+	}
+	announced, err := d.await(ctx, "connected message", onTopic(d.device.ConnectedTopic))
+	if err != nil {
+		return "", err
+	}
+	closed, err := client.Drop()
+	if err != nil {
+		return "", err
+	}
+	d.story.closedAt(closed)
+	d.story.happened("connected message", announced.Time, announced.Message.Topic, announced.Message.Payload)
+	d.story.happened("socket closed", closed, "no DISCONNECT was sent", nil)
+
+	lost, err := d.await(ctx, "Will Message", onTopic(d.device.Will.Topic))
+	if err != nil {
+		return "", err
+	}
+	d.story.happened("Will Message", lost.Time, lost.Message.Topic, lost.Message.Payload)
+	matched, err := d.await(ctx, "rule matched", func(e iot.Event) bool { return e.Kind == iot.Matched })
+	if err != nil {
+		return "", err
+	}
+	d.story.happened("rule matched", matched.Time, matched.Rule, nil)
+	executed, err := d.await(ctx, "copy", onTopic(d.stack.Output("ExecutedTopic")))
+	if err != nil {
+		return "", err
+	}
+	d.story.happened("copy", executed.Time, executed.Message.Topic, executed.Message.Payload)
+	message, err := d.nextMail(ctx)
+	if err != nil {
+		return "", fmt.Errorf("no e-mail: %w%s", err, d.events.complaints())
+	}
+	d.story.happened("e-mail delivered", d.story.mailArrived, message.To.Address, nil)
+	d.story.showMail(message)
+	return "exactly one will, one copy, one e-mail", d.exactlyOne(ctx)
+}
+
+// exactlyOne makes sure that nothing came twice.
+func (d *demo) exactlyOne(ctx context.Context) error {
+	if err := d.server.Flush(ctx); err != nil {
+		return err
+	}
+	counts := map[string]int{
+		"Will Messages": d.events.count(func(e iot.Event) bool { return e.Message != nil && e.Kind == iot.Published && e.Message.Will }),
+		"copies":        d.events.count(onTopic(d.stack.Output("ExecutedTopic"))),
+		"e-mails":       len(d.server.Mailbox.List()) - 1, // the first was the confirmation
+	}
+	for what, n := range counts {
+		if n != 1 {
+			return fmt.Errorf("there were %d %s, not one", n, what)
+		}
+	}
+	return nil
+}
+
+// disconnect is the counter-proof: a device that says goodbye raises no alarm.
+func (d *demo) disconnect(ctx context.Context) (string, error) {
+	client, err := device.Connect(ctx, d.device)
+	if err != nil {
+		return "", err
+	}
+	if err := client.Announce(ctx); err != nil {
+		return "", err
+	}
+	if err := client.Disconnect(); err != nil {
+		return "", err
+	}
+	// When the broker reports the end of a connection, its will is sent or discarded.
+	_, err = d.await(ctx, "client-initiated disconnect", func(e iot.Event) bool {
+		return e.Kind == iot.Disconnected && e.Detail == "CLIENT_INITIATED_DISCONNECT"
+	})
+	if err != nil {
+		return "", err
+	}
+	return "the device came back and sent DISCONNECT: no will, no copy, no e-mail", d.exactlyOne(ctx)
+}
+
+func (d *demo) destroy(ctx context.Context) (string, error) {
+	if err := d.server.CloudFormation.Delete(ctx, d.stack.ID); err != nil {
+		return "", err
+	}
+	if left := d.server.Leftovers(); len(left) > 0 {
+		d.story.facts.Leftovers = left
+		return "", fmt.Errorf("left behind: %s", strings.Join(left, ", "))
+	}
+	return "nothing is left: no thing, certificate, policy, rule, role, topic, subscription or log group", nil
+}
+
+func (d *demo) await(ctx context.Context, what string, match func(iot.Event) bool) (iot.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	e, err := d.events.wait(ctx, match)
+	if err != nil {
+		return e, fmt.Errorf("%s did not come within %s%s", what, patience, d.events.complaints())
+	}
+	return e, nil
+}
+
+func onTopic(topic string) func(iot.Event) bool {
+	return func(e iot.Event) bool { return e.Kind == iot.Published && e.Message.Topic == topic }
+}
+
+// printJSON is how commands print a result for scripts.
+func printJSON(w io.Writer, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", b)
+	return err
+}

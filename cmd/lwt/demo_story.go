@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/mail"
+)
+
+// facts are what a demo observed, as -json prints them.
+type facts struct {
+	Passed   bool       `json:"passed"`
+	Error    string     `json:"error,omitempty"`
+	Steps    []stepFact `json:"steps"`
+	Timeline []moment   `json:"timeline"`
+	Mail     *mailFact  `json:"mail,omitempty"`
+	// Leftovers are what the destroyed stack left behind.
+	Leftovers []string `json:"leftovers"`
+}
+
+type stepFact struct {
+	Name         string  `json:"name"`
+	OK           bool    `json:"ok"`
+	Detail       string  `json:"detail,omitempty"`
+	Milliseconds float64 `json:"milliseconds"`
+}
+
+// A moment of the timeline; milliseconds count from the close of the socket.
+type moment struct {
+	Event        string  `json:"event"`
+	Where        string  `json:"where"`
+	Payload      string  `json:"payload,omitempty"`
+	Milliseconds float64 `json:"milliseconds"`
+}
+
+type mailFact struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Subject string `json:"subject"`
+	Body    string `json:"body"`
+}
+
+// A story tells a demo as it happens: to a person line by line, to a script as
+// one JSON object at the end.
+type story struct {
+	out         io.Writer
+	asJSON      bool
+	color       bool
+	facts       facts
+	closed      time.Time
+	mailArrived time.Time
+}
+
+func newStory(out io.Writer, asJSON bool) *story {
+	s := &story{out: out, asJSON: asJSON, color: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
+	s.facts.Steps, s.facts.Timeline, s.facts.Leftovers = []stepFact{}, []moment{}, []string{}
+	s.printf("%s\n\n", s.bold("lastwill demo: a device dies on this machine, and somebody gets an e-mail"))
+	return s
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func (s *story) printf(format string, args ...any) {
+	if !s.asJSON {
+		fmt.Fprintf(s.out, format, args...)
+	}
+}
+
+func (s *story) bold(text string) string  { return s.paint("1", text) }
+func (s *story) dim(text string) string   { return s.paint("2", text) }
+func (s *story) green(text string) string { return s.paint("32", text) }
+func (s *story) red(text string) string   { return s.paint("31", text) }
+
+func (s *story) paint(code, text string) string {
+	if !s.color {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// introductions say what is about to happen, where that takes time or a word.
+var introductions = map[string]string{
+	"synthesize": "Synthesizing the CDK app. The first time this builds the CDK's packages: some minutes.",
+	"vanish":     "The device connects, says so, and then its socket is closed without a DISCONNECT.",
+}
+
+func (s *story) begin(step string) {
+	if text, ok := introductions[step]; ok {
+		s.printf("%s\n", s.dim("  "+text))
+	}
+}
+
+func (s *story) done(step, detail string, took time.Duration, err error) {
+	s.facts.Steps = append(s.facts.Steps, stepFact{step, err == nil, detail, milliseconds(took)})
+	if err != nil {
+		s.printf("%s  %s\n", s.red(fmt.Sprintf("  %-11s", step)), "did not happen")
+		return
+	}
+	s.printf("%s  %s %s\n", s.green(fmt.Sprintf("  %-11s", step)), detail, s.dim("("+rounded(took)+")"))
+}
+
+func (s *story) closedAt(t time.Time) {
+	s.closed = t
+	s.printf("\n  %12s\n", "ms")
+}
+
+// happened adds a line to the timeline.
+func (s *story) happened(event string, at time.Time, where string, payload []byte) {
+	ms := milliseconds(at.Sub(s.closed))
+	s.facts.Timeline = append(s.facts.Timeline, moment{event, where, string(payload), ms})
+	s.printf("  %12.3f  %s  %s\n", ms, s.bold(fmt.Sprintf("%-17s", event)), where)
+	if payload != nil {
+		s.printf("  %12s  %-17s  %s\n", "", "", s.dim(string(payload)))
+	}
+}
+
+func (s *story) showMail(m mail.Message) {
+	s.facts.Mail = &mailFact{m.From.String(), m.To.Address, m.Subject, m.Body}
+	s.printf("\n  From: %s\n  To: %s\n  Subject: %s\n\n", m.From.String(), m.To.Address, s.bold(m.Subject))
+	for line := range strings.Lines(strings.TrimSpace(m.Body)) {
+		s.printf("  %s %s\n", s.dim("|"), strings.TrimRight(line, "\r\n"))
+	}
+	s.printf("\n")
+}
+
+// end closes the story and returns the command's error.
+func (s *story) end(err error) error {
+	s.facts.Passed = err == nil
+	if err != nil {
+		s.facts.Error = err.Error()
+	}
+	if s.asJSON {
+		return errors.Join(err, printJSON(s.out, s.facts))
+	}
+	if err == nil {
+		s.printf("\n  %s  All of it was observed. Next: README.md, Deploy to AWS.\n", s.green("passed"))
+	}
+	return err
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func rounded(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(100 * time.Microsecond).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
+
+// A recorder keeps the events of the broker and lets others wait for one.
+type recorder struct {
+	mu      sync.Mutex
+	events  []iot.Event
+	next    int           // where the next wait begins
+	changed chan struct{} // closed, and made anew, with each event
+}
+
+func newRecorder() *recorder { return &recorder{changed: make(chan struct{})} }
+
+func (r *recorder) record(e iot.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// wait returns the first matching event after the one it returned last.
+func (r *recorder) wait(ctx context.Context, match func(iot.Event) bool) (iot.Event, error) {
+	for {
+		r.mu.Lock()
+		for i := r.next; i < len(r.events); i++ {
+			if match(r.events[i]) {
+				r.next = i + 1
+				r.mu.Unlock()
+				return r.events[i], nil
+			}
+		}
+		changed := r.changed
+		r.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return iot.Event{}, ctx.Err()
+		}
+	}
+}
+
+func (r *recorder) count(match func(iot.Event) bool) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, e := range r.events {
+		if match(e) {
+			n++
+		}
+	}
+	return n
+}
+
+// complaints are what the broker and the rules engine refused, for an error.
+func (r *recorder) complaints() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	for _, e := range r.events {
+		if e.Kind == iot.Refused || e.Kind == iot.NotMatched || e.Kind == iot.ActionFailed {
+			fmt.Fprintf(&b, "; %s: %s %s", e.Kind, e.Rule, e.Detail)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,347 @@
+package cloudformation
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lastwill/internal/localaws/awsapi"
+)
+
+var account = awsapi.Account{ID: "123456789012", Region: "eu-west-1"}
+
+// world is a resource type that remembers what was made and deleted, in order.
+type world struct {
+	mu  sync.Mutex
+	log []string
+	// failCreate and failDelete name logical ids.
+	failCreate, failDelete map[string]bool
+}
+
+func (w *world) note(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log = append(w.log, what)
+}
+
+func (w *world) took() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.log)
+}
+
+func (w *world) thing() Type {
+	return Type{
+		Properties: []string{"Name", "Needs", "Tags"},
+		Create: func(r Request) (Result, error) {
+			if w.failCreate[r.LogicalID] {
+				return Result{}, errors.New("the world says no")
+			}
+			w.note("+" + r.LogicalID)
+			name, _ := r.Properties["Name"].(string)
+			if name == "" {
+				name = r.GeneratedName(64)
+			}
+			return Result{PhysicalID: name, Attributes: map[string]any{"Arn": "arn:" + name}}, nil
+		},
+		Delete: func(r Request) error {
+			if w.failDelete[r.LogicalID] {
+				return errors.New("the world holds on")
+			}
+			w.note("-" + r.LogicalID)
+			return nil
+		},
+	}
+}
+
+func (w *world) service() *Service {
+	return New(Options{
+		Account: account,
+		Types:   map[string]Type{"Test::Thing": w.thing()},
+		Parameter: func(name string) (string, error) {
+			if name == "/version" {
+				return "21", nil
+			}
+			return "", fmt.Errorf("SSM parameter %s does not exist", name)
+		},
+		Log: slog.New(slog.DiscardHandler),
+	})
+}
+
+// chain is A <- B <- C by Ref, GetAtt and DependsOn.
+const chain = `{"Resources":{
+ "C":{"Type":"Test::Thing","DependsOn":"B"},
+ "B":{"Type":"Test::Thing","Properties":{"Needs":{"Fn::GetAtt":["A","Arn"]}}},
+ "A":{"Type":"Test::Thing","Properties":{"Name":"a"}}},
+ "Outputs":{"Arn":{"Value":{"Fn::Sub":"${A.Arn} in ${AWS::Region}"},"Description":"where"}}}`
+
+func TestResourcesComeAfterWhatTheyNeedAndGoBeforeIt(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	s := w.service()
+	stack, err := s.Create(t.Context(), CreateInput{Name: "Chain", TemplateBody: []byte(chain)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := stack.Output("Arn"); got != "arn:a in eu-west-1" {
+		t.Errorf("output is %q", got)
+	}
+	if err := s.Delete(t.Context(), stack.ID); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"+A", "+B", "+C", "-C", "-B", "-A"}, w.took()); diff != "" {
+		t.Error(diff)
+	}
+	if got := s.List(); len(got) != 0 {
+		t.Errorf("stacks are left: %v", got)
+	}
+	deleted, err := s.Describe(stack.ID)
+	if err != nil || deleted.Status != "DELETE_COMPLETE" {
+		t.Errorf("a deleted stack is described by its ARN as DELETE_COMPLETE, got %v, %v", deleted, err)
+	}
+	if _, err := s.Describe("Chain"); err == nil {
+		t.Error("a deleted stack was found by its name")
+	}
+}
+
+func TestIndependentResourcesAreMadeSideBySide(t *testing.T) {
+	t.Parallel()
+	// Each of two resources waits for the other to be under way.
+	var both sync.WaitGroup
+	both.Add(2)
+	s := New(Options{Account: account, Types: map[string]Type{"Test::Thing": {
+		Create: func(r Request) (Result, error) {
+			both.Done()
+			both.Wait()
+			return Result{PhysicalID: r.LogicalID}, nil
+		},
+	}}})
+	body := `{"Resources":{"A":{"Type":"Test::Thing"},"B":{"Type":"Test::Thing"}}}`
+	if _, err := s.Create(t.Context(), CreateInput{Name: "Pair", TemplateBody: []byte(body)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAFailedCreateRollsBackAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	w := &world{failCreate: map[string]bool{"B": true}}
+	s := w.service()
+	stack, err := s.Create(t.Context(), CreateInput{Name: "Chain", TemplateBody: []byte(chain)})
+	if err == nil || !strings.Contains(err.Error(), "B (Test::Thing): the world says no") {
+		t.Errorf("the error must name the resource and its reason, is %v", err)
+	}
+	if stack.Status != "ROLLBACK_COMPLETE" || len(stack.Resources) != 0 {
+		t.Errorf("stack is %s with %d resources", stack.Status, len(stack.Resources))
+	}
+	if diff := cmp.Diff([]string{"+A", "-A"}, w.took()); diff != "" {
+		t.Error(diff)
+	}
+	var statuses []string
+	for _, e := range stack.Events {
+		statuses = append(statuses, e.LogicalID+" "+e.Status)
+	}
+	want := []string{
+		"Chain CREATE_IN_PROGRESS", "A CREATE_IN_PROGRESS", "A CREATE_COMPLETE", "B CREATE_IN_PROGRESS", "B CREATE_FAILED",
+		"Chain ROLLBACK_IN_PROGRESS", "A DELETE_IN_PROGRESS", "A DELETE_COMPLETE", "Chain ROLLBACK_COMPLETE",
+	}
+	if diff := cmp.Diff(want, statuses); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := s.Create(t.Context(), CreateInput{Name: "Chain", TemplateBody: []byte(chain)}); err == nil || !strings.Contains(err.Error(), "already exists") {
+		t.Errorf("a rolled-back stack must be deleted before its name is used again, got %v", err)
+	}
+}
+
+func TestAFailedDeleteKeepsWhatItNeedsAndCanBeTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := &world{failDelete: map[string]bool{"B": true}}
+	s := w.service()
+	stack, err := s.Create(t.Context(), CreateInput{Name: "Chain", TemplateBody: []byte(chain)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Delete(t.Context(), "Chain")
+	if err == nil || !strings.Contains(err.Error(), "DELETE_FAILED: B (Test::Thing): the world holds on") {
+		t.Errorf("got %v", err)
+	}
+	stack, err = s.Describe(stack.ID)
+	if err != nil || stack.Status != "DELETE_FAILED" || len(stack.Resources) != 2 {
+		t.Errorf("stack is %s with %d resources, want DELETE_FAILED with A and B: %v", stack.Status, len(stack.Resources), err)
+	}
+	w.failDelete = nil
+	if err := s.Delete(t.Context(), "Chain"); err != nil {
+		t.Errorf("the second try: %v", err)
+	}
+	if diff := cmp.Diff([]string{"+A", "+B", "+C", "-C", "-B", "-A"}, w.took()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRetainedResourcesStay(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	s := w.service()
+	body := `{"Resources":{"A":{"Type":"Test::Thing","DeletionPolicy":"Retain"},"B":{"Type":"Test::Thing"}}}`
+	if _, err := s.Create(t.Context(), CreateInput{Name: "Keep", TemplateBody: []byte(body)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), "Keep"); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(w.took(), "-A") || !slices.Contains(w.took(), "-B") {
+		t.Errorf("got %v", w.took())
+	}
+}
+
+func TestIntrinsics(t *testing.T) {
+	t.Parallel()
+	const parts = `"Parameters":{"P":{"Type":"String","Default":"x"},"N":{"Type":"Number","Default":3},"L":{"Type":"CommaDelimitedList","Default":"a, b"},
+		"V":{"Type":"AWS::SSM::Parameter::Value<String>","Default":"/version"}},
+	 "Mappings":{"M":{"eu-west-1":{"k":"mapped"}}},
+	 "Conditions":{"Yes":{"Fn::Equals":[{"Ref":"P"},"x"]},"No":{"Fn::Not":[{"Condition":"Yes"}]},
+	  "Both":{"Fn::And":[{"Condition":"Yes"},{"Fn::Or":[{"Condition":"No"},{"Fn::Equals":[{"Ref":"N"},"3"]}]}]}}`
+	for _, c := range []struct{ claim, value, want string }{
+		{"Ref of a parameter", `{"Ref":"P"}`, "x"},
+		{"Ref of an SSM parameter is its value", `{"Ref":"V"}`, "21"},
+		{"Ref of a resource is its physical id", `{"Ref":"A"}`, "a"},
+		{"Ref of a pseudo parameter", `{"Ref":"AWS::AccountId"}`, "123456789012"},
+		{"GetAtt as a list", `{"Fn::GetAtt":["A","Arn"]}`, "arn:a"},
+		{"GetAtt as a string", `{"Fn::GetAtt":"A.Arn"}`, "arn:a"},
+		{"Sub takes parameters, attributes and pseudo parameters", `{"Fn::Sub":"${P}/${A.Arn}/${AWS::Partition}"}`, "x/arn:a/aws"},
+		{"Sub takes variables of its own", `{"Fn::Sub":["${v}-${P}",{"v":{"Ref":"A"}}]}`, "a-x"},
+		{"Sub leaves ${!x} for others to read", `{"Fn::Sub":"${!iot:Connection.Thing.ThingName}"}`, "${iot:Connection.Thing.ThingName}"},
+		{"Join", `{"Fn::Join":["-",["a",{"Ref":"P"},1]]}`, "a-x-1"},
+		{"Select and Split", `{"Fn::Select":[1,{"Fn::Split":[":","a:b:c"]}]}`, "b"},
+		{"Select from a list parameter", `{"Fn::Select":["1",{"Ref":"L"}]}`, "b"},
+		{"FindInMap", `{"Fn::FindInMap":["M",{"Ref":"AWS::Region"},"k"]}`, "mapped"},
+		{"Base64", `{"Fn::Base64":"hi"}`, "aGk="},
+		{"If takes the branch of its condition", `{"Fn::If":["Both","yes","no"]}`, "yes"},
+		{"If takes the other branch", `{"Fn::If":["No","yes","no"]}`, "no"},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			body := fmt.Sprintf(`{%s,"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":"a"}}},"Outputs":{"O":{"Value":%s}}}`, parts, c.value)
+			stack, err := (&world{}).service().Create(t.Context(), CreateInput{Name: "S", TemplateBody: []byte(body)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := stack.Output("O"); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestNoValueLeavesThePropertyOut(t *testing.T) {
+	t.Parallel()
+	var got map[string]any
+	s := New(Options{Account: account, Types: map[string]Type{"Test::Thing": {
+		Properties: []string{"List"},
+		Create: func(r Request) (Result, error) {
+			got = r.Properties
+			return Result{PhysicalID: "x"}, nil
+		},
+	}}})
+	body := `{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Gone":{"Ref":"AWS::NoValue"},"List":["a",{"Ref":"AWS::NoValue"}]}}}}`
+	if _, err := s.Create(t.Context(), CreateInput{Name: "S", TemplateBody: []byte(body)}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]any{"List": []any{"a"}}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConditionsLeaveResourcesAndOutputsOut(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	body := `{"Conditions":{"Never":{"Fn::Equals":["a","b"]}},"Resources":{"A":{"Type":"Test::Thing"},"B":{"Type":"Test::Thing","Condition":"Never"}},
+	 "Outputs":{"O":{"Condition":"Never","Value":{"Ref":"B"}}}}`
+	stack, err := w.service().Create(t.Context(), CreateInput{Name: "S", TemplateBody: []byte(body)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stack.Resources) != 1 || len(stack.Outputs) != 0 {
+		t.Errorf("got %v and %v", stack.Resources, stack.Outputs)
+	}
+}
+
+func TestExportsHoldTheirStack(t *testing.T) {
+	t.Parallel()
+	s := (&world{}).service()
+	exporting := `{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":"shared"}}},"Outputs":{"O":{"Value":{"Ref":"A"},"Export":{"Name":"E"}}}}`
+	importing := `{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":{"Fn::ImportValue":"E"}}}}}`
+	if _, err := s.Create(t.Context(), CreateInput{Name: "Exporter", TemplateBody: []byte(exporting)}); err != nil {
+		t.Fatal(err)
+	}
+	stack, err := s.Create(t.Context(), CreateInput{Name: "Importer", TemplateBody: []byte(importing)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := stack.Resources["A"].PhysicalID; got != "shared" {
+		t.Errorf("imported %q", got)
+	}
+	if err := s.Delete(t.Context(), "Exporter"); err == nil || !strings.Contains(err.Error(), "Importer imports") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	resource := func(inner string) string { return `{"Resources":{"A":{"Type":"Test::Thing"` + inner + `}}}` }
+	for _, c := range []struct{ claim, body, want string }{
+		{"an unknown resource type", `{"Resources":{"A":{"Type":"AWS::EC2::Instance"}}}`, "resource type AWS::EC2::Instance is not supported here"},
+		{"an unknown property", resource(`,"Properties":{"Colour":"red"}`), "property Colour is not supported here"},
+		{"an unknown attribute", resource(`,"Properties":{}},"B":{"Type":"Test::Thing","Properties":{"Name":{"Fn::GetAtt":["A","Size"]}}`), `no attribute "Size"`},
+		{"an unknown intrinsic", resource(`,"Properties":{"Name":{"Fn::Cidr":["10.0.0.0/8",1]}}`), "Fn::Cidr: this intrinsic function is not supported here"},
+		{"a reference to nothing", resource(`,"Properties":{"Name":{"Ref":"Nobody"}}`), `unresolved reference to "Nobody"`},
+		{"a Sub of nothing", resource(`,"Properties":{"Name":{"Fn::Sub":"${Nobody.Arn}"}}`), `unresolved reference to "Nobody"`},
+		{"a Sub without an end", resource(`,"Properties":{"Name":{"Fn::Sub":"${A"}}`), "${ without }"},
+		{"a dependency on nothing", resource(`,"DependsOn":"Nobody"`), `DependsOn names "Nobody"`},
+		{"a cycle", `{"Resources":{"A":{"Type":"Test::Thing","DependsOn":"B"},"B":{"Type":"Test::Thing","Properties":{"Name":{"Ref":"A"}}}}}`, "circular dependency between resources: [A B A]"},
+		{"a condition that needs itself", `{"Conditions":{"C":{"Fn::Not":[{"Condition":"C"}]}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "condition C needs itself"},
+		{"an unknown section", `{"Resources":{"A":{"Type":"Test::Thing"}},"Transform":"AWS::Serverless"}`, `unknown field "Transform"`},
+		{"an unknown attribute of a resource", resource(`,"CreationPolicy":{}`), `unknown field "CreationPolicy"`},
+		{"no resources", `{"Resources":{}}`, "no Resources"},
+		{"no JSON", `Resources:`, "template is not valid"},
+		{"deep nesting", resource(`,"Properties":{"Name":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`), "nests deeper than"},
+		{"a rule that does not hold", `{"Parameters":{"V":{"Type":"AWS::SSM::Parameter::Value<String>","Default":"/version"}},
+		  "Rules":{"Check":{"Assertions":[{"Assert":{"Fn::Not":[{"Fn::Contains":[["1","21"],{"Ref":"V"}]}]},"AssertDescription":"too old"}]}},
+		  "Resources":{"A":{"Type":"Test::Thing"}}}`, "rule Check does not hold: too old"},
+		{"a parameter without a value", `{"Parameters":{"P":{"Type":"String"}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "parameter P must have a value"},
+		{"an SSM parameter that is not there", `{"Parameters":{"P":{"Type":"AWS::SSM::Parameter::Value<String>","Default":"/none"}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "SSM parameter /none does not exist"},
+		{"a missing export", resource(`,"Properties":{"Name":{"Fn::ImportValue":"none"}}`), "no export named none"},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			w := &world{}
+			s := w.service()
+			_, err := s.Create(t.Context(), CreateInput{Name: "S", TemplateBody: []byte(c.body)})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want it to contain %q", err, c.want)
+			}
+			if made := slices.DeleteFunc(w.took(), func(s string) bool { return s == "+A" || s == "-A" }); len(made) > 0 {
+				t.Errorf("made %v", made)
+			}
+		})
+	}
+}
+
+func FuzzTemplate(f *testing.F) {
+	f.Add([]byte(chain))
+	f.Add([]byte(`{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":{"Fn::Sub":["${a}",{"a":{"Ref":"AWS::NoValue"}}]}}}}}`))
+	f.Add([]byte(`{"Conditions":{"C":{"Fn::And":[{"Condition":"C"}]}},"Resources":{"A":{"Type":"x","Condition":"C"}}}`))
+	f.Add([]byte(`{"Mappings":{"M":{"a":{"b":1}}},"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":{"Fn::FindInMap":["M","a",{"Ref":"A"}]}}}}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		s := (&world{}).service()
+		stack, err := s.Create(t.Context(), CreateInput{Name: "S", TemplateBody: body})
+		if err == nil && stack.Status != "CREATE_COMPLETE" {
+			t.Errorf("no error, but the stack is %s", stack.Status)
+		}
+	})
+}

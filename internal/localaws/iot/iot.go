@@ -1,0 +1,195 @@
+// Package iot is the local AWS IoT Core: the registry of things, certificates
+// and policies, a message broker that enforces them over mutual TLS, and the
+// rules engine.
+//
+// Known differences from AWS IoT Core:
+//   - A CONNECT that the policy refuses is answered with CONNACK 5 (MQTT 3.1.1)
+//     or 0x87 (MQTT 5) before the connection is closed; AWS may just close it.
+//   - A client certificate that is not registered or not active fails in the TLS
+//     handshake with the alert "bad certificate".
+//   - A rule that republishes into its own filter is stopped after maxHops
+//     rounds with an error in the log; AWS goes on and bills it.
+//   - Only the rule actions sns, republish and cloudwatchLogs exist; a rule with
+//     another is refused when it is created.
+//   - Not here: Device Shadow, jobs, fleet provisioning, lifecycle events, Basic
+//     Ingest ($aws/rules), topic aliases, Will Delay Interval, throttling of
+//     CONNECT and PUBLISH rates, the end of connections after days.
+//   - Creating a rule probes that its roles can be assumed, as AWS does, not what
+//     they may do.
+package iot
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+
+	"lastwill/internal/iotsql"
+	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/iam"
+	"lastwill/internal/localaws/logs"
+	"lastwill/internal/localaws/sns"
+)
+
+// Options of a Service.
+type Options struct {
+	Account awsapi.Account
+	IAM     *iam.Service
+	SNS     *sns.Service
+	Logs    *logs.Service
+	// MQTTAddress is where devices connect with mutual TLS. Default: a free port on 127.0.0.1.
+	MQTTAddress string
+	// Observe is told what the broker and the rules engine do, as they do it; it
+	// must not block. Default: nobody is told.
+	Observe func(Event)
+	Log     *slog.Logger
+}
+
+// A Service is the AWS IoT Core of one account and region.
+type Service struct {
+	options Options
+	ca      *authority
+	broker  *mqtt.Server
+	address string
+	closing atomic.Bool // no more rules: the broker's end is no device's
+
+	mu           sync.RWMutex
+	things       map[string]*thing
+	certificates map[string]*certificate // by id
+	policies     map[string]*iotPolicy
+	rules        map[string]*rule
+	index        iotsql.Index[*rule]
+}
+
+// New returns a Service whose broker accepts connections.
+func New(o Options) (*Service, error) {
+	if o.Observe == nil {
+		o.Observe = func(Event) {}
+	}
+	ca, err := newAuthority()
+	if err != nil {
+		return nil, fmt.Errorf("make the local certificate authority: %w", err)
+	}
+	s := &Service{
+		options: o, ca: ca,
+		things: map[string]*thing{}, certificates: map[string]*certificate{},
+		policies: map[string]*iotPolicy{}, rules: map[string]*rule{},
+	}
+	if err := s.startBroker(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Address is where devices connect: 127.0.0.1 and the port, with mutual TLS.
+func (s *Service) Address() string { return s.address }
+
+// RootCA is the PEM of the authority that signed the broker's certificate: what
+// AmazonRootCA1.pem is on AWS.
+func (s *Service) RootCA() []byte { return s.ca.rootPEM() }
+
+// ServerTLS is the configuration for a TLS server of this endpoint that asks for
+// no client certificate.
+func (s *Service) ServerTLS() *tls.Config { return s.ca.serverConfig() }
+
+// Close ends all connections and stops the broker. Their wills run no rules: it
+// is the broker that goes, not the devices.
+func (s *Service) Close() error {
+	s.closing.Store(true)
+	return s.broker.Close()
+}
+
+// EventKind says what happened.
+type EventKind string
+
+// What the broker and the rules engine do.
+const (
+	// Connected is a CONNECT that was accepted.
+	Connected EventKind = "connected"
+	// Refused is a CONNECT that was not; Detail says why.
+	Refused EventKind = "refused"
+	// Disconnected is the end of a connection; Detail has AWS's disconnectReason.
+	Disconnected EventKind = "disconnected"
+	// Published is a message on a topic; Will tells whether the broker sent it for a lost client.
+	Published EventKind = "published"
+	// Matched is a rule whose WHERE was true for a message.
+	Matched EventKind = "matched"
+	// NotMatched is a rule whose WHERE was not; Detail says which part.
+	NotMatched EventKind = "not matched"
+	// ActionDone is a rule action that succeeded; Detail names it.
+	ActionDone EventKind = "action done"
+	// ActionFailed is one that did not; Detail has the error.
+	ActionFailed EventKind = "action failed"
+)
+
+// An Event is one thing that happened.
+type Event struct {
+	Kind     EventKind
+	Time     time.Time
+	ClientID string
+	Rule     string
+	// Message is what was published or evaluated; nil for connections.
+	Message *Message
+	Detail  string
+}
+
+// A Message is one MQTT message on its way through the broker.
+type Message struct {
+	Topic   string
+	Payload []byte
+	// ClientID of the publisher; of the lost client for a will.
+	ClientID string
+	// Principal is the certificate id of the publisher.
+	Principal string
+	SourceIP  string
+	QoS       byte
+	Retain    bool
+	// Will tells that the broker published it for a client that vanished.
+	Will bool
+	// Time when the broker took it.
+	Time time.Time
+
+	// hops counts the rules that republished it.
+	hops int
+}
+
+func (s *Service) observe(e Event) {
+	e.Time = time.Now()
+	s.options.Observe(e)
+}
+
+// certificateOf finds the registered certificate of a TLS peer.
+func (s *Service) certificateOf(peer *x509.Certificate) (*certificate, error) {
+	id := certificateID(peer.Raw)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c, ok := s.certificates[id]
+	if !ok {
+		return nil, fmt.Errorf("certificate %s is not registered", id)
+	}
+	if c.Status != statusActive {
+		return nil, fmt.Errorf("certificate %s is %s", id, c.Status)
+	}
+	return c, nil
+}
+
+// tags returns its own copy, so that no caller changes what is stored.
+func tags(t awsapi.Tags) awsapi.Tags { return maps.Clone(t) }
+
+// Publish publishes a message as the account's owner, as iot-data's Publish does.
+func (s *Service) Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := checkPublish(topic, len(payload), qos); err != nil {
+		return awsapi.Errorf("InvalidRequestException", "%v", err)
+	}
+	return s.publish(&Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Time: time.Now()})
+}

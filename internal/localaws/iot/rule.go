@@ -1,0 +1,257 @@
+package iot
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"lastwill/internal/iotsql"
+	"lastwill/internal/localaws/awsapi"
+)
+
+const maxActions = 10
+
+// A TopicRulePayload is a topic rule as the API and CloudFormation write it; the
+// names of its members are compared without regard to case.
+type TopicRulePayload struct {
+	SQL              string   `json:"sql"`
+	Description      string   `json:"description,omitempty"`
+	AwsIotSQLVersion string   `json:"awsIotSqlVersion,omitempty"`
+	RuleDisabled     bool     `json:"ruleDisabled"`
+	Actions          []Action `json:"actions"`
+	ErrorAction      *Action  `json:"errorAction,omitempty"`
+}
+
+// An Action is one of its members.
+type Action struct {
+	SNS            *SNSAction            `json:"sns,omitempty"`
+	Republish      *RepublishAction      `json:"republish,omitempty"`
+	CloudwatchLogs *CloudwatchLogsAction `json:"cloudwatchLogs,omitempty"`
+}
+
+// An SNSAction publishes to an SNS topic. MessageFormat is RAW (the default) or JSON.
+type SNSAction struct {
+	TargetARN     string `json:"targetArn"`
+	RoleARN       string `json:"roleArn"`
+	MessageFormat string `json:"messageFormat,omitempty"`
+}
+
+// A RepublishAction publishes to an MQTT topic, which may hold ${...}.
+type RepublishAction struct {
+	RoleARN string `json:"roleArn"`
+	Topic   string `json:"topic"`
+	QoS     byte   `json:"qos"`
+}
+
+// A CloudwatchLogsAction writes to a log group.
+type CloudwatchLogsAction struct {
+	RoleARN      string `json:"roleArn"`
+	LogGroupName string `json:"logGroupName"`
+	BatchMode    bool   `json:"batchMode,omitempty"`
+}
+
+// ParseTopicRulePayload reads a rule. An action that this endpoint does not run
+// is an error that names it, never left out.
+func ParseTopicRulePayload(b []byte) (TopicRulePayload, error) {
+	var p TopicRulePayload
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil {
+		return p, awsapi.Errorf("InvalidRequestException", "the topic rule has something that is not valid or not supported here (actions are sns, republish, cloudwatchLogs): %v", err)
+	}
+	return p, nil
+}
+
+// A TopicRule as callers see it.
+type TopicRule struct {
+	Name, ARN string
+	Created   time.Time
+	Payload   TopicRulePayload
+	Tags      awsapi.Tags
+}
+
+// rule is immutable but for its definition: replacing a rule makes a new one.
+type rule struct {
+	TopicRule
+	query       *iotsql.Rule
+	actions     []action
+	errorAction action
+}
+
+var ruleName = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
+
+// CreateTopicRule creates a rule. Bad SQL is a SqlParseException; a role that
+// iot.amazonaws.com cannot assume for this rule is refused, also for a rule that
+// is disabled.
+func (s *Service) CreateTopicRule(name string, payload TopicRulePayload, t awsapi.Tags) (TopicRule, error) {
+	r, err := s.compileRule(name, payload, t)
+	if err != nil {
+		return TopicRule{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.rules[name]; ok {
+		return TopicRule{}, awsapi.Conflictf("ResourceAlreadyExistsException", "Rule %s already exists", name)
+	}
+	s.putRule(r)
+	return r.TopicRule, nil
+}
+
+// ReplaceTopicRule replaces what a rule does.
+func (s *Service) ReplaceTopicRule(name string, payload TopicRulePayload) error {
+	r, err := s.compileRule(name, payload, nil)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, err := s.rule(name)
+	if err != nil {
+		return err
+	}
+	r.Created, r.Tags = old.Created, old.Tags
+	s.takeRule(old)
+	s.putRule(r)
+	return nil
+}
+
+// GetTopicRule returns a rule.
+func (s *Service) GetTopicRule(name string) (TopicRule, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, err := s.rule(name)
+	if err != nil {
+		return TopicRule{}, err
+	}
+	return r.TopicRule, nil
+}
+
+// ListTopicRules returns all rules by name.
+func (s *Service) ListTopicRules() []TopicRule {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]TopicRule, 0, len(s.rules))
+	for _, name := range slices.Sorted(maps.Keys(s.rules)) {
+		out = append(out, s.rules[name].TopicRule)
+	}
+	return out
+}
+
+// DeleteTopicRule removes a rule. One that does not exist is no error, as on AWS.
+func (s *Service) DeleteTopicRule(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.rules[name]; ok {
+		s.takeRule(r)
+	}
+	return nil
+}
+
+// rule finds a rule; s.mu is held. AWS answers UnauthorizedException for a rule
+// that does not exist.
+func (s *Service) rule(name string) (*rule, error) {
+	r, ok := s.rules[name]
+	if !ok {
+		return nil, &awsapi.Error{Code: "UnauthorizedException", Status: 401, Message: "Access to topic rule '" + name + "' was denied: it does not exist"}
+	}
+	return r, nil
+}
+
+func (s *Service) putRule(r *rule) {
+	s.rules[r.Name] = r
+	if !r.Payload.RuleDisabled {
+		s.index.Add(r.query.Filter(), r)
+	}
+}
+
+func (s *Service) takeRule(r *rule) {
+	delete(s.rules, r.Name)
+	if !r.Payload.RuleDisabled {
+		s.index.Remove(r.query.Filter(), r)
+	}
+}
+
+func (s *Service) compileRule(name string, p TopicRulePayload, t awsapi.Tags) (*rule, error) {
+	if !ruleName.MatchString(name) {
+		return nil, awsapi.Errorf("InvalidRequestException", "rule name %q must have 1 to 128 letters, digits and underscores", name)
+	}
+	version := iotsql.Version(cmp.Or(p.AwsIotSQLVersion, string(iotsql.V2015)))
+	query, err := iotsql.Compile(p.SQL, version)
+	if err != nil {
+		return nil, awsapi.Errorf("SqlParseException", "%v", err)
+	}
+	if len(p.Actions) > maxActions {
+		return nil, awsapi.Errorf("InvalidRequestException", "rule %s has %d actions, at most %d are allowed", name, len(p.Actions), maxActions)
+	}
+	r := &rule{
+		TopicRule: TopicRule{Name: name, ARN: s.options.Account.ARN("iot", "rule/"+name), Created: time.Now().UTC(), Payload: p, Tags: tags(t)},
+		query:     query,
+	}
+	for _, a := range p.Actions {
+		compiled, err := s.compileAction(a, version)
+		if err != nil {
+			return nil, err
+		}
+		r.actions = append(r.actions, compiled)
+	}
+	if p.ErrorAction != nil {
+		if r.errorAction, err = s.compileAction(*p.ErrorAction, version); err != nil {
+			return nil, err
+		}
+	}
+	return r, s.probeRoles(r)
+}
+
+// probeRoles makes sure that the rule may assume the role of each action.
+func (s *Service) probeRoles(r *rule) error {
+	actions := r.actions
+	if r.errorAction != nil {
+		actions = append(slices.Clip(actions), r.errorAction)
+	}
+	for _, a := range actions {
+		if _, err := s.assume(r, a.role()); err != nil {
+			return awsapi.Errorf("InvalidRequestException", "%v", err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) compileAction(a Action, version iotsql.Version) (action, error) {
+	switch {
+	case a.SNS != nil && a.Republish == nil && a.CloudwatchLogs == nil:
+		if format := a.SNS.MessageFormat; format != "" && format != "RAW" && format != "JSON" {
+			return nil, awsapi.Errorf("InvalidRequestException", "message format %q must be RAW or JSON", format)
+		}
+		if strings.HasSuffix(a.SNS.TargetARN, ".fifo") {
+			return nil, awsapi.Errorf("InvalidRequestException", "SNS topic %s is a FIFO topic, which the SNS action does not take", a.SNS.TargetARN)
+		}
+		return snsAction{*a.SNS, s}, nil
+	case a.Republish != nil && a.SNS == nil && a.CloudwatchLogs == nil:
+		if a.Republish.QoS > 1 {
+			return nil, awsapi.Errorf("InvalidRequestException", "republish QoS %d must be 0 or 1", a.Republish.QoS)
+		}
+		topic, err := iotsql.CompileTemplate(a.Republish.Topic, version)
+		if err != nil {
+			return nil, awsapi.Errorf("InvalidRequestException", "republish topic %q: %v", a.Republish.Topic, err)
+		}
+		return republishAction{*a.Republish, topic, s}, nil
+	case a.CloudwatchLogs != nil && a.SNS == nil && a.Republish == nil:
+		return logsAction{*a.CloudwatchLogs, s}, nil
+	}
+	return nil, awsapi.Errorf("InvalidRequestException", "an action must be exactly one of sns, republish, cloudwatchLogs")
+}
+
+// String shows an action as error messages name it.
+func (a Action) String() string {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Sprintf("%+v", struct{ Action }{a})
+	}
+	return string(b)
+}

@@ -1,0 +1,152 @@
+// Package localaws is a local AWS endpoint for exactly what lastwill's stacks
+// use. It deploys a synthesized stack, runs its devices' broker and its topic
+// rule, and delivers its e-mails, and it enforces what AWS enforces: IoT and IAM
+// policies, certificate status, the order of deletion, confirmation of
+// subscriptions. Everything it opens is on the loopback interface.
+//
+// Where it differs from AWS is said in the package comment of each service; for
+// all of them:
+//   - A resource type, property or intrinsic that the stacks do not use is
+//     refused by name.
+//   - One account and one region. State is in memory and gone with the process.
+//   - What AWS does within seconds or minutes (a role that becomes usable, a
+//     deactivated certificate that loses its connections) happens at once.
+package localaws
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iam"
+	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/logs"
+	"lastwill/internal/localaws/loopback"
+	"lastwill/internal/localaws/mail"
+	"lastwill/internal/localaws/sns"
+	"lastwill/internal/localaws/ssm"
+)
+
+// Account is the account and region that everything local lives in. The number
+// is the one that AWS's documentation uses for examples.
+var Account = awsapi.Account{ID: "123456789012", Region: "us-east-1"}
+
+// Options of a Server. The zero value is a server on free ports with a mailbox of
+// its own.
+type Options struct {
+	// HTTPAddress serves the links in mails. Default: a free port on 127.0.0.1.
+	HTTPAddress string
+	// MQTTAddress is where devices connect. Default: a free port on 127.0.0.1.
+	MQTTAddress string
+	// SMTPAddress is the mail server that e-mails are handed to. Default: the
+	// built-in mailbox.
+	SMTPAddress string
+	// MailDir gets a .eml file for each mail of the built-in mailbox. Default:
+	// mails are kept in memory only.
+	MailDir string
+	// ObserveIoT is told what the broker and the rules engine do; it must not block.
+	ObserveIoT func(iot.Event)
+	// ObserveStacks is told every stack event; it must not block.
+	ObserveStacks func(cloudformation.Event)
+	// Log gets what went wrong. Default: nothing is logged.
+	Log *slog.Logger
+}
+
+// A Server is a local AWS endpoint that is up.
+type Server struct {
+	CloudFormation *cloudformation.Service
+	IoT            *iot.Service
+	IAM            *iam.Service
+	SNS            *sns.Service
+	Logs           *logs.Service
+	SSM            *ssm.Service
+	// Mailbox is nil when mails go to a server of the user's.
+	Mailbox *mail.Mailbox
+
+	mailer *mail.Mailer
+	http   *http.Server
+	url    string
+}
+
+// Start returns a Server whose ports are open.
+func Start(o Options) (*Server, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New()}
+	if err := s.start(o); err != nil {
+		return nil, errors.Join(err, s.Close(context.Background()))
+	}
+	return s, nil
+}
+
+func (s *Server) start(o Options) error {
+	listener, err := loopback.Listen(o.HTTPAddress)
+	if err != nil {
+		return err
+	}
+	s.url = "http://" + listener.Addr().String()
+	if o.SMTPAddress == "" {
+		if s.Mailbox, err = mail.NewMailbox("127.0.0.1:0", o.MailDir, o.Log); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		o.SMTPAddress = s.Mailbox.Addr()
+	}
+	s.mailer = mail.NewMailer(o.SMTPAddress, o.Log)
+	s.SNS = sns.New(Account, s.mailer, s.url)
+	s.IoT, err = iot.New(iot.Options{
+		Account: Account, IAM: s.IAM, SNS: s.SNS, Logs: s.Logs,
+		MQTTAddress: o.MQTTAddress, Observe: o.ObserveIoT, Log: o.Log,
+	})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	s.CloudFormation = cloudformation.New(cloudformation.Options{
+		Account: Account, Types: s.resourceTypes(), Parameter: s.SSM.Get, OnEvent: o.ObserveStacks,
+	})
+	s.serve(listener)
+	return nil
+}
+
+func (s *Server) serve(listener net.Listener) {
+	mux := http.NewServeMux()
+	mux.Handle("/_lwt/sns/", s.SNS.Handler())
+	s.http = &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 64 << 10,
+	}
+	go func() { _ = s.http.Serve(listener) }() // it ends with ErrServerClosed at Close
+}
+
+// URL is the address of the endpoint.
+func (s *Server) URL() string { return s.url }
+
+// Flush returns when every e-mail under way is delivered.
+func (s *Server) Flush(ctx context.Context) error { return s.mailer.Flush(ctx) }
+
+// Close ends connections, delivers the mails under way and closes all ports.
+func (s *Server) Close(ctx context.Context) error {
+	var errs []error
+	if s.CloudFormation != nil {
+		s.CloudFormation.Wait()
+	}
+	if s.IoT != nil {
+		errs = append(errs, s.IoT.Close())
+	}
+	if s.mailer != nil {
+		errs = append(errs, s.mailer.Close(ctx))
+	}
+	if s.Mailbox != nil {
+		errs = append(errs, s.Mailbox.Close())
+	}
+	if s.http != nil {
+		errs = append(errs, s.http.Shutdown(ctx))
+	}
+	return errors.Join(errs...)
+}

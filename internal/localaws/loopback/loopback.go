@@ -1,0 +1,23 @@
+// Package loopback opens ports that only this machine can reach.
+package loopback
+
+import (
+	"fmt"
+	"net"
+)
+
+// Listen listens on a TCP address of the loopback interface; an address that is
+// not is an error. Default: a free port on 127.0.0.1.
+func Listen(address string) (*net.TCPListener, error) {
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	resolved, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: %w", address, err)
+	}
+	if !resolved.IP.IsLoopback() {
+		return nil, fmt.Errorf("address %q is not on loopback: use 127.0.0.1:%d", address, resolved.Port)
+	}
+	return net.ListenTCP("tcp", resolved)
+}

@@ -1,0 +1,36 @@
+// Package ssm keeps Systems Manager parameters: a deployment reads the version
+// of the CDK's bootstrap stack from one.
+package ssm
+
+import (
+	"sync"
+
+	"lastwill/internal/localaws/awsapi"
+)
+
+// A Service holds the parameters of one account and region.
+type Service struct {
+	mu         sync.RWMutex
+	parameters map[string]string
+}
+
+// New returns a Service without parameters.
+func New() *Service { return &Service{parameters: map[string]string{}} }
+
+// Put sets a parameter.
+func (s *Service) Put(name, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parameters[name] = value
+}
+
+// Get returns the value of a parameter.
+func (s *Service) Get(name string) (string, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	value, ok := s.parameters[name]
+	if !ok {
+		return "", awsapi.Errorf("ParameterNotFound", "SSM parameter %s does not exist", name)
+	}
+	return value, nil
+}
