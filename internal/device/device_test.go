@@ -1,14 +1,9 @@
 package device_test
 
 import (
-	"context"
-	"errors"
-	"strings"
 	"testing"
-	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
 
 	"lastwill/internal/device"
 	"lastwill/internal/device/brokertest"
@@ -134,5 +129,3 @@ func wantSeen(t *testing.T, got, want []brokertest.Seen) {
 		}
 	}
 }
-
-var _ = []any{context.Background, errors.New, strings.Cut, time.Now, packets.Connack}

@@ -1,0 +1,174 @@
+package device_test
+
+import (
+	"crypto"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lastwill/internal/device"
+	"lastwill/internal/device/brokertest"
+)
+
+// files are the PEM files of a test.
+type files struct {
+	t   *testing.T
+	dir string
+}
+
+func (f files) write(name string, blocks ...*pem.Block) string {
+	f.t.Helper()
+	var data []byte
+	for _, b := range blocks {
+		data = append(data, pem.EncodeToMemory(b)...)
+	}
+	return f.raw(name, data)
+}
+
+func (f files) raw(name string, data []byte) string {
+	f.t.Helper()
+	file := filepath.Join(f.dir, name)
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	return file
+}
+
+// must unwraps the result of a function that cannot fail here.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestKeysOfEveryCommonFormLoad(t *testing.T) {
+	t.Parallel()
+	p256 := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	rsaKey := must(rsa.GenerateKey(rand.Reader, 2048))
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name   string
+		signer crypto.Signer
+		blocks []*pem.Block
+	}{
+		{"PKCS #8, ECDSA", p256, []*pem.Block{{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(p256))}}},
+		{"PKCS #8, RSA", rsaKey, []*pem.Block{{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(rsaKey))}}},
+		{"PKCS #8, Ed25519", edKey, []*pem.Block{{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(edKey))}}},
+		{"PKCS #1, as AWS makes them", rsaKey, []*pem.Block{{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsaKey)}}},
+		{"SEC 1 after its parameters, as openssl ecparam makes them", p256, []*pem.Block{
+			{Type: "EC PARAMETERS", Bytes: []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7}},
+			{Type: "EC PRIVATE KEY", Bytes: must(x509.MarshalECPrivateKey(p256))},
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+			der := must(x509.CreateCertificate(rand.Reader, template, template, tt.signer.Public(), tt.signer))
+			f := files{t, t.TempDir()}
+			pair, err := device.LoadCertificate(f.write("cert.pem", &pem.Block{Type: "CERTIFICATE", Bytes: der}), f.write("key.pem", tt.blocks...))
+			if err != nil || pair.Leaf == nil || len(pair.Certificate) != 1 {
+				t.Errorf("got %v, %v", pair.Leaf, err)
+			}
+		})
+	}
+}
+
+func TestCredentialErrors(t *testing.T) {
+	t.Parallel()
+	pki := brokertest.NewPKI(t)
+	f := files{t, t.TempDir()}
+	cert, key := pki.Issue(t, "lwtThing")
+	_, otherKey := pki.Issue(t, "other")
+	expired, expiredKey := pki.Issue(t, "expired", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	early, earlyKey := pki.Issue(t, "early", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })
+	exchange := must(ecdh.X25519().GenerateKey(rand.Reader))
+	tests := []struct {
+		name, cert, key string
+		text, hint      string
+	}{
+		{"a certificate that is not there", "missing.crt", key, "certificate missing.crt: no such file", "describe-certificate"},
+		{"a key that is not there", cert, "missing.key", "private key missing.key: no such file", "certs/"},
+		{"a folder", f.dir, key, "certificate: read " + f.dir, "may read"},
+		{"a DER file", f.raw("cert.der", []byte{0x30, 0x82}), key, "cert.der is not in PEM format", "openssl x509 -inform der"},
+		{"a damaged certificate", f.write("bad.crt", &pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30}}), key, "bad.crt: x509: ", "damaged"},
+		{"a damaged key", cert, f.write("bad.key", &pem.Block{Type: "PRIVATE KEY", Bytes: []byte{0x30}}), "bad.key: ", "damaged"},
+		{"files swapped", key, cert, "holds PRIVATE KEY, not CERTIFICATE", "swapped"},
+		{"a certificate in place of the key", cert, cert, "holds CERTIFICATE, not PRIVATE KEY", "swapped"},
+		{"a key of another certificate", cert, otherKey, "private key " + otherKey + " does not belong to certificate " + cert, "CSR"},
+		{"an encrypted key", cert, f.write("enc.key", &pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte{0x30}}), "enc.key is encrypted", "openssl pkey -in"},
+		{
+			"a key encrypted the old way", cert,
+			f.write("old.key", &pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00"}, Bytes: []byte{0x30}}),
+			"old.key is encrypted", "openssl pkey -in",
+		},
+		{
+			"a key that cannot sign", cert,
+			f.write("x25519.key", &pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(exchange))}),
+			"x25519.key cannot sign", "RSA and ECDSA",
+		},
+		{"an expired certificate", expired, expiredKey, "certificate " + expired + " expired on ", "clock"},
+		{"a certificate that is not valid yet", early, earlyKey, "certificate " + early + " is not valid before ", "clock"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := device.LoadCertificate(tt.cert, tt.key)
+			wantFailure(t, err, failure{device.BadCredentials, tt.text, tt.hint})
+			wantNoSecret(t, err, key, otherKey)
+		})
+	}
+}
+
+func TestRootErrors(t *testing.T) {
+	t.Parallel()
+	pki := brokertest.NewPKI(t)
+	f := files{t, t.TempDir()}
+	_, key := pki.Issue(t, "lwtThing")
+	tests := []struct{ name, file, text, hint string }{
+		{"a file that is not there", "missing.pem", "root CA missing.pem: no such file", "https://www.amazontrust.com/repository/AmazonRootCA1.pem"},
+		{"a key", key, "holds PRIVATE KEY, not CERTIFICATE", "swapped"},
+		{"no PEM", f.raw("page.html", []byte("<html>")), "page.html is not in PEM format", "-----BEGIN"},
+		{"a damaged certificate", f.write("bad.pem", &pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30}}), "bad.pem: x509: ", "damaged"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := device.LoadRoots(tt.file)
+			wantFailure(t, err, failure{device.BadCredentials, tt.text, tt.hint})
+			wantNoSecret(t, err, key)
+		})
+	}
+	if _, err := device.LoadRoots(pki.CAFile); err != nil {
+		t.Errorf("a CA: %v", err)
+	}
+}
+
+// wantNoSecret checks that an error shows nothing of a key.
+func wantNoSecret(t *testing.T, err error, keyFiles ...string) {
+	t.Helper()
+	for _, file := range keyFiles {
+		block, _ := pem.Decode(must(os.ReadFile(file)))
+		for _, secret := range []string{string(block.Bytes), base64.StdEncoding.EncodeToString(block.Bytes)[:32]} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("the error shows the key %s", file)
+			}
+		}
+	}
+}
