@@ -28,9 +28,6 @@ const (
 	// refusedFilter is the return code of a SUBACK for a filter that the broker
 	// did not accept (MQTT 3.1.1, 3.9.3).
 	refusedFilter = 0x80
-	// reservedCode stands for the return codes of a CONNACK that MQTT 3.1.1
-	// reserves (table 3.1).
-	reservedCode = 6
 )
 
 // Message is an MQTT message.
@@ -161,23 +158,17 @@ func (d *Device) options() *mqtt.ClientOptions {
 // handshake sends CONNECT and waits for CONNACK.
 func (d *Device) handshake(ctx context.Context) error {
 	keep := context.AfterFunc(ctx, func() { d.conn.socket.Close() })
-	token := d.client.Connect().(*mqtt.ConnectToken)
+	token := d.client.Connect()
 	token.Wait()
-	d.conn.established.Store(true)
-	if !keep() {
-		return interrupted(ctx, d.addr, "waiting for the CONNACK")
-	}
-	code := token.ReturnCode()
 	switch {
-	case token.Error() == nil && !d.conn.closed.Load():
-		return nil
-	case token.Error() == nil: // paho closes on a return code outside of table 3.1, but reports success
-		return refused(d.addr, d.cfg, reservedCode)
-	case code == packets.ErrNetworkError:
+	case !keep():
+		return interrupted(ctx, d.addr, "waiting for the CONNACK")
+	case d.conn.refusal() != 0:
+		return refused(d.addr, d.cfg, d.conn.refusal())
+	case token.Error() != nil:
 		return connectFailed(d.addr, d.cfg, token.Error())
-	default:
-		return refused(d.addr, d.cfg, code)
 	}
+	return nil
 }
 
 // Addr is the broker's host:port.

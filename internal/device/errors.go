@@ -155,8 +155,7 @@ func refused(addr string, cfg Config, code byte) error {
 	case 5:
 		words, hint = "the client is not authorized to connect", "AWS IoT Core asks certificate and IoT policy: "+policyChecks(cfg)
 	default:
-		return fail(ConnectRefused, fmt.Errorf("connect to %s: the broker refused the connection with a return code that MQTT 3.1.1 does not know", addr),
-			"check that the broker speaks MQTT 3.1.1")
+		words, hint = "it does not say why in terms of MQTT 3.1.1", "check that the broker speaks MQTT 3.1.1"
 	}
 	return fail(ConnectRefused, fmt.Errorf("connect to %s: the broker refused the connection: %s (return code %d)", addr, words, code), "%s", hint)
 }

@@ -187,7 +187,7 @@ func TestConnectErrors(t *testing.T) {
 		{
 			"a return code outside of the table",
 			answer(server, 0x20, 2, 0, 6),
-			failure{device.ConnectRefused, "a return code that MQTT 3.1.1 does not know", "MQTT 3.1.1"},
+			failure{device.ConnectRefused, "it does not say why in terms of MQTT 3.1.1 (return code 6)", "MQTT 3.1.1"},
 		},
 		{
 			"a close instead of a CONNACK, as AWS IoT Core does",

@@ -8,18 +8,25 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // defaultPort is MQTT over mutual TLS (developer guide, "Device communication
 // protocols").
 const defaultPort = 8883
 
+// connackBytes is the length of a CONNACK; its last byte is the return code
+// (MQTT 3.1.1, 3.2).
+const connackBytes = 4
+
 // conn is a connection to the broker that keeps the TCP socket beneath it at hand.
 type conn struct {
 	net.Conn
-	socket      net.Conn
+	socket net.Conn
+	// connack is the broker's answer to CONNECT; established says that it is complete.
+	connack     []byte
 	established atomic.Bool
-	closed      atomic.Bool
 }
 
 // open dials the broker and shakes hands over TLS.
@@ -36,6 +43,25 @@ func open(ctx context.Context, addr string, cfg *tls.Config) (*conn, error) {
 	return &conn{Conn: secured, socket: socket}, nil
 }
 
+// Read reads from the broker and keeps its answer to CONNECT.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.established.Load() {
+		c.connack = append(c.connack, p[:n]...)
+		c.established.Store(len(c.connack) >= connackBytes)
+	}
+	return n, err
+}
+
+// refusal is the return code of the CONNACK, 0 if there is none. paho takes the
+// codes that MQTT 3.1.1 reserves (table 3.1) for success.
+func (c *conn) refusal() byte {
+	if len(c.connack) < connackBytes || c.connack[0]>>4 != packets.Connack {
+		return 0
+	}
+	return c.connack[connackBytes-1]
+}
+
 // Write writes to the broker. In TLS 1.3 the broker judges the client's
 // certificate when the client's side of the handshake is done (RFC 8446, 4.4):
 // it may have closed the connection before the CONNECT is written, and its
@@ -48,12 +74,6 @@ func (c *conn) Write(p []byte) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// Close closes the connection, after a TLS close_notify.
-func (c *conn) Close() error {
-	c.closed.Store(true)
-	return c.Conn.Close()
 }
 
 // address splits an endpoint into the host, which the broker's certificate must
