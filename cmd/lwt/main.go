@@ -15,7 +15,9 @@ type command struct {
 	run           func(ctx context.Context, args []string, s cli.Streams) error
 }
 
-var commands = []command{}
+var commands = []command{
+	{"rule", "try the SQL statements of topic rules: eval, explain, test", runRule},
+}
 
 func main() { cli.Main("lwt", run) }
 
