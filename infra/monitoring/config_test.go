@@ -141,6 +141,13 @@ func TestLimitsThatCanBeReached(t *testing.T) {
 	}
 }
 
+func TestEachAddressTakesRoomFromThings(t *testing.T) {
+	_, err := configFrom(map[string]any{"email": "a@example.com,b@example.com,c@example.com", "things": numbered(123)})
+	if want := "has room for 122"; !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("err = %v, want %q in it", err, want)
+	}
+}
+
 func TestEnvironmentsShareNoName(t *testing.T) {
 	seen := map[string]string{}
 	for _, environment := range []string{"", "staging", "pr-1", "pr-12", "Staging"} {

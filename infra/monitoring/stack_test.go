@@ -4,8 +4,13 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
@@ -39,7 +44,7 @@ var variants = map[string]monitoring.Config{
 		c.Environment = "staging"
 		c.Email = []string{"ops@example.com", "night.shift+iot@example.org"}
 		c.Things = []string{"lwtThing", "pump", "valve_7"}
-		c.KeepAlive = 60e9
+		c.KeepAlive = time.Minute
 	}),
 }
 
@@ -101,4 +106,57 @@ func TestTemplatesAreAsReviewed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPrintedCommandsSurviveTheShell runs the outputs' command lines in a shell
+// whose go and aws only show what they are given.
+func TestPrintedCommandsSurviveTheShell(t *testing.T) {
+	certs := filepath.Join(t.TempDir(), "Ann's certs")
+	c := config(func(c *monitoring.Config) {
+		c.Email = []string{"ops@example.com"}
+		c.Certs = certs
+		c.WillTopic, c.ConnectedTopic = "plant $1/wills", "a;b"
+		c.KeepAlive = 45 * time.Second
+	})
+	if _, err := c.Devices(true); err != nil {
+		t.Fatal(err)
+	}
+	var tpl template
+	if err := json.Unmarshal(synth(t, c), &tpl); err != nil {
+		t.Fatal(err)
+	}
+	const certificateFile = "/lwtThing.pem.crt"
+
+	shell(t, tpl.Outputs["CertificateCommand"].Value)
+	written, err := os.ReadFile(certs + certificateFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Split(string(written), "\n"); got[1] != "describe-certificate" || !slices.Contains(got, "certificateDescription.certificatePem") {
+		t.Errorf("aws was given %q", got)
+	}
+
+	want := []string{
+		"run", "./cmd/simulator", "-e", "HOST",
+		"-c", certs + certificateFile, "-k", certs + "/lwtThing.key", "-id", "lwtThing",
+		"-t", "a;b", "-m", "publish", "-will-topic", "plant $1/wills", "-keep-alive", "45",
+	}
+	if diff := cmp.Diff(want, shell(t, tpl.Outputs["SimulatorCommand"].Value)); diff != "" {
+		t.Errorf("go was given (-want +got):\n%s", diff)
+	}
+}
+
+// shell returns the lines that an output's command prints.
+func shell(t *testing.T, output any) []string {
+	t.Helper()
+	const stubs = `
+		go() { for word; do echo "$word"; done; }
+		aws() { if [ "$2" = describe-endpoint ]; then echo HOST; else go "$@"; fi; }
+	`
+	command := regexp.MustCompile(`<(\w+)>`).ReplaceAllString(texts(output)[0], "$1")
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", stubs+command).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }

@@ -1,0 +1,72 @@
+package synth
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+const maxAssetBytes = 10 << 20
+
+// The asset's key in S3 is the hash of its content: were it different on
+// another machine, every deployment from there would change the stack.
+func TestTheSimulatorAssetIsReproducible(t *testing.T) {
+	t.Parallel()
+	first, second := build(t), build(t, "GOCACHE="+t.TempDir()) // nothing of the first is used again
+	if !bytes.Equal(first, second) {
+		t.Error("two folders gave two programs")
+	}
+	if len(first) > maxAssetBytes {
+		t.Errorf("the program has %d bytes, at most %d are promised", len(first), maxAssetBytes)
+	}
+	program, err := elf.NewFile(bytes.NewReader(first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if libraries, err := program.ImportedLibraries(); err != nil || len(libraries) > 0 {
+		t.Errorf("the program needs %v (%v): it must be static, to run on any Linux", libraries, err)
+	}
+}
+
+// build runs cdk.json's "build" on a copy of the sources in a folder of its own.
+func build(t *testing.T, env ...string) []byte {
+	t.Helper()
+	config, err := os.ReadFile(filepath.Join(root, "cdk.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var app struct{ Build string }
+	if err := json.Unmarshal(config, &app); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, folder := range []string{"cmd", "internal"} {
+		if err := os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		content, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", app.Build)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	program, err := os.ReadFile(filepath.Join(dir, "dist", "simulator.linux-amd64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
