@@ -1,0 +1,176 @@
+// Package sns is the local Amazon SNS: standard topics with e-mail
+// subscriptions that their owners must confirm.
+//
+// Where it differs from AWS:
+//   - E-mail is the only protocol. Attributes that other protocols need (filter
+//     and delivery policies, raw delivery, encryption, FIFO topics) are refused.
+//   - The limit of 10 e-mails a second for each subscription is not applied.
+//   - Mails come from the account's own SMTP server, their links lead to this
+//     endpoint, and unsubscribing sends no mail about it.
+package sns
+
+import (
+	"cmp"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/mail"
+	"lastwill/internal/localaws/policy"
+)
+
+// A Sender takes mails that are to be delivered.
+type Sender interface {
+	Send(mail.Message) error
+}
+
+// A Service holds the topics and subscriptions of one account and region. Its
+// errors are *awsapi.Error.
+type Service struct {
+	account awsapi.Account
+	mails   Sender
+	baseURL string
+	now     func() time.Time
+
+	mu            sync.RWMutex
+	topics        map[string]*topic        // by ARN
+	subscriptions map[string]*subscription // by ARN
+}
+
+// A topic and its state.
+type topic struct {
+	ARN         string
+	DisplayName string
+	Policy      string // as it was given
+	Tags        awsapi.Tags
+	Deleted     int // subscriptions that were deleted
+
+	parsed *policy.Document // Policy
+}
+
+// A subscription and its state. It outlives its topic while nobody has
+// confirmed it, as on AWS.
+type subscription struct {
+	ARN, TopicARN string
+	Endpoint      string
+	Token         string
+	TokenExpires  time.Time
+	Created       time.Time
+	Confirmed     bool
+}
+
+// New returns a Service without topics. The links in its mails begin with
+// baseURL, which must lead to Handler.
+func New(account awsapi.Account, mails Sender, baseURL string) *Service {
+	return &Service{
+		account: account, mails: mails, baseURL: strings.TrimSuffix(baseURL, "/"), now: time.Now,
+		topics: map[string]*topic{}, subscriptions: map[string]*subscription{},
+	}
+}
+
+// TagResource sets tags of a topic.
+func (s *Service) TagResource(topicARN string, tags awsapi.Tags) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.tagged(topicARN)
+	if err != nil {
+		return err
+	}
+	merged := awsapi.Tags{}
+	maps.Copy(merged, t.Tags)
+	maps.Copy(merged, tags)
+	if err := checkTags(merged); err != nil {
+		return err
+	}
+	t.Tags = merged
+	return nil
+}
+
+// UntagResource removes tags of a topic; keys that it does not have are no error.
+func (s *Service) UntagResource(topicARN string, keys []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.tagged(topicARN)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(t.Tags, func(key, _ string) bool { return slices.Contains(keys, key) })
+	return nil
+}
+
+// ListTagsForResource returns the tags of a topic.
+func (s *Service) ListTagsForResource(topicARN string) (awsapi.Tags, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t, err := s.tagged(topicARN)
+	if err != nil {
+		return nil, err
+	}
+	return maps.Clone(t.Tags), nil
+}
+
+// tagged finds a topic for the tag actions, which have an error code of their own.
+func (s *Service) tagged(arn string) (*topic, error) {
+	if t, ok := s.topics[arn]; ok {
+		return t, nil
+	}
+	return nil, awsapi.NotFoundf("ResourceNotFound", "Resource does not exist: %s", arn)
+}
+
+// maxTags is SNS's for one topic (developer guide, "Amazon SNS topic tagging").
+const maxTags = 50
+
+func checkTags(tags awsapi.Tags) error {
+	if len(tags) > maxTags {
+		return awsapi.Errorf("TagLimitExceeded", "Could not complete request: tag quota of %d per resource exceeded by %d tags", maxTags, len(tags))
+	}
+	for key, value := range tags {
+		if key == "" || len([]rune(key)) > 128 || len([]rune(value)) > 256 || strings.HasPrefix(key, "aws:") {
+			return invalid("Tags Reason: %q must have a key of 1 to 128 characters that does not begin with aws:, and a value of at most 256", key)
+		}
+	}
+	return nil
+}
+
+func (s *Service) topic(arn string) (*topic, error) {
+	if t, ok := s.topics[arn]; ok {
+		return t, nil
+	}
+	if err := checkARN("TopicArn", arn, 6); err != nil {
+		return nil, err
+	}
+	return nil, awsapi.NotFoundf("NotFound", "Topic does not exist: %s", arn)
+}
+
+// checkARN tells a malformed ARN from one of something that does not exist.
+func checkARN(parameter, arn string, elements int) error {
+	if n := len(strings.Split(arn, ":")); n < elements {
+		return invalid("%s Reason: An ARN must have at least %d elements, not %d: %q", parameter, elements, n, arn)
+	}
+	if !strings.HasPrefix(arn, "arn:aws:sns:") {
+		return invalid("%s Reason: %q is not the ARN of an SNS resource", parameter, arn)
+	}
+	return nil
+}
+
+// invalid is SNS's most common error, in its form of words.
+func invalid(format string, args ...any) error {
+	return awsapi.Errorf("InvalidParameter", "Invalid parameter: "+format, args...)
+}
+
+func internalError(err error) error {
+	return &awsapi.Error{Code: "InternalError", Status: http.StatusInternalServerError, Message: err.Error()}
+}
+
+// sorted returns the values of m by their keys.
+func sorted[K cmp.Ordered, V any](m map[K]V) []V {
+	values := make([]V, 0, len(m))
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		values = append(values, m[key])
+	}
+	return values
+}
