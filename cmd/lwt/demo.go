@@ -329,7 +329,10 @@ func (d *demo) disconnect(ctx context.Context) (string, error) {
 }
 
 func (d *demo) destroy(ctx context.Context) (string, error) {
-	if err := d.server.CloudFormation.Delete(ctx, d.stack.ID); err != nil {
+	if err := d.server.CloudFormation.Delete(d.stack.ID); err != nil {
+		return "", err
+	}
+	if _, err := d.server.CloudFormation.Await(ctx, d.stack.ID); err != nil {
 		return "", err
 	}
 	if left := d.server.Leftovers(); len(left) > 0 {

@@ -16,6 +16,7 @@ type command struct {
 }
 
 var commands = []command{
+	{"demo", "deploy on this machine, lose a device, see the e-mail", runDemo},
 	{"rule", "try the SQL statements of topic rules: eval, explain, test", runRule},
 }
 

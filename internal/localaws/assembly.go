@@ -71,9 +71,13 @@ func (s *Server) DeployAssembly(ctx context.Context, dir string) ([]*cloudformat
 		if name == "" {
 			name = id
 		}
-		stack, err := s.CloudFormation.Create(ctx, cloudformation.CreateInput{
+		stackID, err := s.CloudFormation.Create(cloudformation.Input{
 			Name: name, TemplateBody: body, Parameters: deployTime(p.Parameters), Tags: awsapi.Tags(p.Tags),
 		})
+		if err != nil {
+			return stacks, err
+		}
+		stack, err := s.CloudFormation.Await(ctx, stackID)
 		if err != nil {
 			return stacks, err
 		}

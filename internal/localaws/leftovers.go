@@ -7,7 +7,9 @@ func (s *Server) Leftovers() []string {
 	var left []string
 	add := func(kind, name string) { left = append(left, kind+" "+name) }
 	for _, stack := range s.CloudFormation.List() {
-		add("stack", stack.Name)
+		if stack.Status != "DELETE_COMPLETE" {
+			add("stack", stack.Name)
+		}
 	}
 	for _, t := range s.IoT.ListThings() {
 		add("thing", t.Name)

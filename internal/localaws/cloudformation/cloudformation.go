@@ -1,13 +1,18 @@
 // Package cloudformation deploys templates: it resolves their intrinsics,
-// creates resources in the order of their dependencies, independent ones side
-// by side, and deletes them in reverse. A failed create rolls back. What a
-// resource type does is given to it as a table, so this package knows none.
+// creates, updates and deletes resources in the order of their dependencies,
+// independent ones side by side, and rolls back what fails. What a resource type
+// does is given to it as a table, so this package knows none.
+//
+// Known differences from CloudFormation:
+//   - Templates in JSON and YAML; no macros, nested stacks, stack sets, imports,
+//     drift, hooks, stack policies or CreationPolicy.
+//   - A change set lists a resource as modified when its definition or a resource
+//     or parameter that it refers to changes; AWS looks at resolved values too.
 package cloudformation
 
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
@@ -24,8 +29,12 @@ type Type struct {
 	Properties []string
 	// Required are the properties without which it cannot be created.
 	Required []string
+	// Replacement are the properties whose change needs a new resource.
+	Replacement []string
 	// Create makes the resource.
 	Create func(Request) (Result, error)
+	// Update changes the resource in place. Default: any change replaces it.
+	Update func(Request) (Result, error)
 	// Delete removes it. A resource that is gone already is no error.
 	Delete func(Request) error
 }
@@ -37,6 +46,8 @@ type Request struct {
 	PhysicalID string
 	// Properties with all intrinsics resolved.
 	Properties map[string]any
+	// Previous are the properties before an update; nil otherwise.
+	Previous map[string]any
 	// Tags of the stack, which its resources inherit.
 	Tags awsapi.Tags
 }
@@ -62,12 +73,16 @@ type Result struct {
 
 // A Stack as callers see it: a copy.
 type Stack struct {
-	Name, ID, Description string
-	Status, StatusReason  string
-	Created, Deleted      time.Time
-	Template              *Template
+	Name, ID, Description     string
+	Status, StatusReason      string
+	Created, Updated, Deleted time.Time
+	// TemplateBody is the template as it was given; empty until the first deployment.
+	TemplateBody          string
 	Parameters            map[string]string
 	Tags                  awsapi.Tags
+	RoleARN               string
+	TerminationProtection bool
+	DisableRollback       bool
 	Outputs               []Output
 	Resources             map[string]*Resource
 	Events                []Event
@@ -93,9 +108,11 @@ type Resource struct {
 	Updated                     time.Time
 	Properties                  map[string]any
 	Attributes                  map[string]any
+	// Tags of the stack when the resource was made or changed last.
+	Tags awsapi.Tags
 	// DependsOn are the resources that must outlive this one.
-	DependsOn      []string
-	DeletionPolicy string
+	DependsOn                           []string
+	DeletionPolicy, UpdateReplacePolicy string
 }
 
 // An Event tells a change of state of a stack or one of its resources.
@@ -118,7 +135,6 @@ type Options struct {
 	Parameter func(name string) (string, error)
 	// OnEvent is told every event as it happens; it must not block. Default: nobody is told.
 	OnEvent func(Event)
-	Log     *slog.Logger
 }
 
 // A Service holds the stacks of one account and region.
@@ -126,8 +142,18 @@ type Service struct {
 	options Options
 
 	mu     sync.Mutex
-	stacks map[string]*Stack // by id
+	stacks map[string]*stack // by id
 	work   sync.WaitGroup
+}
+
+// stack is a Stack with what only its operations need.
+type stack struct {
+	Stack
+	changeSets map[string]*ChangeSet // by name
+	// idle is closed when no operation is under way.
+	idle chan struct{}
+	// begun is the number of events before the last operation.
+	begun int
 }
 
 // New returns a Service without stacks.
@@ -135,147 +161,200 @@ func New(o Options) *Service {
 	if o.OnEvent == nil {
 		o.OnEvent = func(Event) {}
 	}
-	return &Service{options: o, stacks: map[string]*Stack{}}
+	return &Service{options: o, stacks: map[string]*stack{}}
 }
 
 // Wait returns when no stack operation is under way.
 func (s *Service) Wait() { s.work.Wait() }
 
-// CreateInput describes a stack to create.
-type CreateInput struct {
+// Input describes what a stack shall be.
+type Input struct {
 	Name         string
 	TemplateBody []byte
 	Parameters   map[string]string
 	Tags         awsapi.Tags
+	RoleARN      string
+	// DisableRollback leaves a failed stack as it is.
+	DisableRollback bool
+	// TerminationProtection is taken on create only.
+	TerminationProtection bool
 }
 
 var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,127}$`)
 
-// Create creates a stack and returns when it is complete or rolled back. The
-// error of a stack that failed carries the reasons; the stack is still there,
-// in state ROLLBACK_COMPLETE.
-func (s *Service) Create(ctx context.Context, in CreateInput) (*Stack, error) {
-	op, err := s.startCreate(in)
-	if err != nil {
-		return nil, err
-	}
-	defer s.work.Done()
-	op.create(ctx)
-	stack := op.snapshot()
-	if stack.Status != "CREATE_COMPLETE" {
-		return stack, fmt.Errorf("stack %s is %s: %s", stack.Name, stack.Status, failures(stack))
-	}
-	return stack, nil
-}
-
-func (s *Service) startCreate(in CreateInput) (*operation, error) {
-	if !stackName.MatchString(in.Name) {
-		return nil, awsapi.Errorf("ValidationError", "stack name %q must begin with a letter and have letters, digits and hyphens only, at most 128", in.Name)
-	}
-	template, err := ParseTemplate(in.TemplateBody)
-	if err != nil {
-		return nil, awsapi.Errorf("ValidationError", "%v", err)
-	}
-	id := s.options.Account.ARN("cloudformation", "stack/"+in.Name+"/"+awsapi.NewID())
-	parameters, err := s.parameters(template, in, id)
-	if err != nil {
-		return nil, awsapi.Errorf("ValidationError", "%v", err)
-	}
+// Create begins to create a stack and returns its id. Await waits for the end.
+func (s *Service) Create(in Input) (id string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if existing := s.find(in.Name); existing != nil {
-		return nil, awsapi.Errorf("AlreadyExistsException", "Stack [%s] already exists", in.Name)
+		return "", awsapi.Errorf("AlreadyExistsException", "Stack [%s] already exists", in.Name)
 	}
-	stack := &Stack{
-		Name: in.Name, ID: id, Description: template.Description, Created: time.Now().UTC(),
-		Template: template, Parameters: maps.Clone(in.Parameters), Tags: maps.Clone(in.Tags),
-		Resources: map[string]*Resource{},
+	st, err := s.newStack(in)
+	if err != nil {
+		return "", err
 	}
-	op := &operation{service: s, stack: stack}
-	op.scope = &scope{template: template, parameters: parameters, resource: op.resource, imported: s.imported}
-	if err := op.scope.checkRules(); err != nil {
-		return nil, awsapi.Errorf("ValidationError", "%v", err)
+	target, err := s.target(st, in)
+	if err != nil {
+		return "", err
 	}
-	s.stacks[id] = stack
-	s.work.Add(1)
-	return op, nil
+	s.stacks[st.ID] = st
+	s.begin(st, func(op *operation) { op.create(target) })
+	return st.ID, nil
 }
 
-// Delete deletes a stack, named by name or ARN, and returns when that is done. A
-// stack that does not exist is no error, as on AWS.
-func (s *Service) Delete(ctx context.Context, name string) error {
+// Update begins to update a stack, named by name or ARN.
+func (s *Service) Update(in Input) (id string, err error) {
 	s.mu.Lock()
-	stack := s.find(name)
-	if stack == nil {
-		s.mu.Unlock()
+	defer s.mu.Unlock()
+	st := s.find(in.Name)
+	if st == nil {
+		return "", awsapi.Errorf("ValidationError", "Stack [%s] does not exist", in.Name)
+	}
+	if err := st.checkUpdatable(); err != nil {
+		return "", err
+	}
+	target, err := s.target(st, in)
+	if err != nil {
+		return "", err
+	}
+	if !st.differs(target) {
+		return "", awsapi.Errorf("ValidationError", "No updates are to be performed.")
+	}
+	s.begin(st, func(op *operation) { op.update(target) })
+	return st.ID, nil
+}
+
+// Delete begins to delete a stack, named by name or ARN. A stack that does not
+// exist is no error, as on AWS.
+func (s *Service) Delete(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.find(name)
+	if st == nil {
 		return nil
 	}
-	if strings.HasSuffix(stack.Status, "_IN_PROGRESS") {
-		s.mu.Unlock()
-		return awsapi.Errorf("ValidationError", "Stack [%s] cannot be deleted while in status %s", stack.Name, stack.Status)
+	switch {
+	case st.TerminationProtection:
+		return awsapi.Errorf("ValidationError", "Stack [%s] cannot be deleted while TerminationProtection is enabled", st.Name)
+	case st.busy():
+		return awsapi.Errorf("ValidationError", "Stack [%s] cannot be deleted while in status %s", st.Name, st.Status)
 	}
-	if importer := s.importer(stack); importer != "" {
-		s.mu.Unlock()
-		return awsapi.Errorf("ValidationError", "Stack [%s] has exports that stack %s imports: delete that one first", stack.Name, importer)
+	if importer := s.importer(st); importer != "" {
+		return awsapi.Errorf("ValidationError", "Stack [%s] has exports that stack %s imports: delete that one first", st.Name, importer)
 	}
-	s.work.Add(1)
-	s.mu.Unlock()
-	defer s.work.Done()
-	op := &operation{service: s, stack: stack}
-	op.delete(ctx)
-	if stack := op.snapshot(); stack.Status != "DELETE_COMPLETE" {
-		return fmt.Errorf("stack %s is %s: %s", stack.Name, stack.Status, failures(stack))
-	}
+	s.begin(st, (*operation).delete)
 	return nil
+}
+
+// Await waits until no operation is under way on a stack, named by ARN, and
+// returns it. If the last operation did not end well the error has the reasons.
+func (s *Service) Await(ctx context.Context, id string) (*Stack, error) {
+	s.mu.Lock()
+	st, ok := s.stacks[id]
+	s.mu.Unlock()
+	if !ok {
+		return nil, notFound(id)
+	}
+	select {
+	case <-st.idle:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for stack %s: %w", st.Name, ctx.Err())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch st.Status {
+	case "CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE":
+		return st.copy(), nil
+	}
+	return st.copy(), fmt.Errorf("stack %s is %s: %s", st.Name, st.Status, st.failures())
 }
 
 // Describe returns a stack by name or ARN. A deleted one is found by ARN only.
 func (s *Service) Describe(name string) (*Stack, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stack := s.find(name)
-	if stack == nil {
-		stack = s.stacks[name]
+	st := s.find(name)
+	if st == nil {
+		st = s.stacks[name]
 	}
-	if stack == nil {
-		return nil, awsapi.Errorf("ValidationError", "Stack with id %s does not exist", name)
+	if st == nil {
+		return nil, notFound(name)
 	}
-	return stack.copy(), nil
+	return st.copy(), nil
 }
 
-// List returns all stacks that are not deleted, by name.
+func notFound(name string) error {
+	return awsapi.Errorf("ValidationError", "Stack with id %s does not exist", name)
+}
+
+// List returns all stacks, deleted ones included, oldest first.
 func (s *Service) List() []*Stack {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []*Stack
-	for _, stack := range s.stacks {
-		if stack.Status != "DELETE_COMPLETE" {
-			out = append(out, stack.copy())
-		}
+	out := make([]*Stack, 0, len(s.stacks))
+	for _, st := range s.stacks {
+		out = append(out, st.copy())
 	}
-	slices.SortFunc(out, func(a, b *Stack) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b *Stack) int { return a.Created.Compare(b.Created) })
 	return out
 }
 
+// SetTerminationProtection protects a stack from deletion, or no longer.
+func (s *Service) SetTerminationProtection(name string, on bool) (id string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.find(name)
+	if st == nil {
+		return "", notFound(name)
+	}
+	st.TerminationProtection = on
+	return st.ID, nil
+}
+
+// newStack makes the record of a stack that does not exist yet; s.mu is held.
+func (s *Service) newStack(in Input) (*stack, error) {
+	if !stackName.MatchString(in.Name) {
+		return nil, awsapi.Errorf("ValidationError", "stack name %q must begin with a letter and have letters, digits and hyphens only, at most 128", in.Name)
+	}
+	idle := make(chan struct{})
+	close(idle)
+	return &stack{
+		Stack: Stack{
+			Name: in.Name, ID: s.options.Account.ARN("cloudformation", "stack/"+in.Name+"/"+awsapi.NewID()),
+			Created: time.Now().UTC(), TerminationProtection: in.TerminationProtection,
+			Resources: map[string]*Resource{},
+		},
+		changeSets: map[string]*ChangeSet{}, idle: idle,
+	}, nil
+}
+
+// begin runs an operation on a stack in the background; s.mu is held.
+func (s *Service) begin(st *stack, run func(*operation)) {
+	idle := make(chan struct{})
+	st.idle, st.begun = idle, len(st.Events)
+	s.work.Go(func() {
+		defer close(idle)
+		run(&operation{service: s, stack: st})
+	})
+}
+
 // find returns the living stack of a name or ARN; s.mu is held.
-func (s *Service) find(name string) *Stack {
-	for _, stack := range s.stacks {
-		if (stack.Name == name || stack.ID == name) && stack.Status != "DELETE_COMPLETE" {
-			return stack
+func (s *Service) find(name string) *stack {
+	for _, st := range s.stacks {
+		if (st.Name == name || st.ID == name) && st.Status != "DELETE_COMPLETE" {
+			return st
 		}
 	}
 	return nil
 }
 
-// imported returns the value of another stack's export.
+// imported returns the value of another stack's export; s.mu is held.
 func (s *Service) imported(export string) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, stack := range s.stacks {
-		if stack.Status == "DELETE_COMPLETE" {
+	for _, st := range s.stacks {
+		if st.Status == "DELETE_COMPLETE" {
 			continue
 		}
-		for _, output := range stack.Outputs {
+		for _, output := range st.Outputs {
 			if output.ExportName == export {
 				return output.Value, nil
 			}
@@ -285,19 +364,44 @@ func (s *Service) imported(export string) (string, error) {
 }
 
 // importer names a stack that imports one of this stack's exports; s.mu is held.
-func (s *Service) importer(of *Stack) string {
+func (s *Service) importer(of *stack) string {
 	exports := map[string]bool{}
 	for _, output := range of.Outputs {
 		if output.ExportName != "" {
 			exports[output.ExportName] = true
 		}
 	}
-	for _, stack := range s.stacks {
-		if stack != of && stack.Status != "DELETE_COMPLETE" && len(exports) > 0 && stack.Template.imports(exports) {
-			return stack.Name
+	if len(exports) == 0 {
+		return ""
+	}
+	for _, st := range s.stacks {
+		if st == of || st.Status == "DELETE_COMPLETE" || st.TemplateBody == "" {
+			continue
+		}
+		if t, err := ParseTemplate([]byte(st.TemplateBody)); err == nil && t.imports(exports) {
+			return st.Name
 		}
 	}
 	return ""
+}
+
+func (st *stack) busy() bool {
+	select {
+	case <-st.idle:
+		return false
+	default:
+		return true
+	}
+}
+
+func (st *stack) checkUpdatable() error {
+	switch st.Status {
+	case "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "CREATE_FAILED", "UPDATE_FAILED":
+		if !st.busy() {
+			return nil
+		}
+	}
+	return awsapi.Errorf("ValidationError", "Stack:%s is in %s state and can not be updated.", st.ID, st.Status)
 }
 
 func (s *Stack) copy() *Stack {
@@ -307,21 +411,23 @@ func (s *Stack) copy() *Stack {
 		resource := *r
 		c.Resources[id] = &resource
 	}
+	c.Parameters, c.Tags = maps.Clone(s.Parameters), maps.Clone(s.Tags)
 	c.Events = slices.Clone(s.Events)
 	c.Outputs = slices.Clone(s.Outputs)
 	return &c
 }
 
-// failures collects the reasons for which resources failed, for a person.
-func failures(s *Stack) string {
+// failures collects the reasons for which resources failed in the last
+// operation, for a person.
+func (st *stack) failures() string {
 	var reasons []string
-	for _, e := range s.Events {
-		if e.LogicalID != s.Name && strings.HasSuffix(e.Status, "_FAILED") {
+	for _, e := range st.Events[st.begun:] {
+		if e.LogicalID != st.Name && strings.HasSuffix(e.Status, "_FAILED") {
 			reasons = append(reasons, fmt.Sprintf("%s (%s): %s", e.LogicalID, e.Type, e.StatusReason))
 		}
 	}
 	if len(reasons) == 0 {
-		return s.StatusReason
+		return st.StatusReason
 	}
 	return strings.Join(reasons, "; ")
 }

@@ -3,7 +3,6 @@ package cloudformation
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -60,6 +59,38 @@ func (w *world) thing() Type {
 	}
 }
 
+// create creates a stack and waits for the end.
+func create(t *testing.T, s *Service, name, body string) (*Stack, error) {
+	t.Helper()
+	id, err := s.Create(Input{Name: name, TemplateBody: []byte(body)})
+	if err != nil {
+		return nil, err
+	}
+	return s.Await(t.Context(), id)
+}
+
+func update(t *testing.T, s *Service, name, body string) (*Stack, error) {
+	t.Helper()
+	id, err := s.Update(Input{Name: name, TemplateBody: []byte(body)})
+	if err != nil {
+		return nil, err
+	}
+	return s.Await(t.Context(), id)
+}
+
+func remove(t *testing.T, s *Service, name string) error {
+	t.Helper()
+	stack, err := s.Describe(name)
+	if err != nil {
+		return err
+	}
+	if err := s.Delete(name); err != nil {
+		return err
+	}
+	_, err = s.Await(t.Context(), stack.ID)
+	return err
+}
+
 func (w *world) service() *Service {
 	return New(Options{
 		Account: account,
@@ -70,7 +101,6 @@ func (w *world) service() *Service {
 			}
 			return "", fmt.Errorf("SSM parameter %s does not exist", name)
 		},
-		Log: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -85,21 +115,18 @@ func TestResourcesComeAfterWhatTheyNeedAndGoBeforeIt(t *testing.T) {
 	t.Parallel()
 	w := &world{}
 	s := w.service()
-	stack, err := s.Create(t.Context(), CreateInput{Name: "Chain", TemplateBody: []byte(chain)})
+	stack, err := create(t, s, "Chain", chain)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := stack.Output("Arn"); got != "arn:a in eu-west-1" {
 		t.Errorf("output is %q", got)
 	}
-	if err := s.Delete(t.Context(), stack.ID); err != nil {
+	if err := remove(t, s, stack.ID); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"+A", "+B", "+C", "-C", "-B", "-A"}, w.took()); diff != "" {
 		t.Error(diff)
-	}
-	if got := s.List(); len(got) != 0 {
-		t.Errorf("stacks are left: %v", got)
 	}
 	deleted, err := s.Describe(stack.ID)
 	if err != nil || deleted.Status != "DELETE_COMPLETE" {
@@ -123,7 +150,7 @@ func TestIndependentResourcesAreMadeSideBySide(t *testing.T) {
 		},
 	}}})
 	body := `{"Resources":{"A":{"Type":"Test::Thing"},"B":{"Type":"Test::Thing"}}}`
-	if _, err := s.Create(t.Context(), CreateInput{Name: "Pair", TemplateBody: []byte(body)}); err != nil {
+	if _, err := create(t, s, "Pair", body); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -132,7 +159,7 @@ func TestAFailedCreateRollsBackAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := &world{failCreate: map[string]bool{"B": true}}
 	s := w.service()
-	stack, err := s.Create(t.Context(), CreateInput{Name: "Chain", TemplateBody: []byte(chain)})
+	stack, err := create(t, s, "Chain", chain)
 	if err == nil || !strings.Contains(err.Error(), "B (Test::Thing): the world says no") {
 		t.Errorf("the error must name the resource and its reason, is %v", err)
 	}
@@ -153,7 +180,7 @@ func TestAFailedCreateRollsBackAndLeavesNothing(t *testing.T) {
 	if diff := cmp.Diff(want, statuses); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := s.Create(t.Context(), CreateInput{Name: "Chain", TemplateBody: []byte(chain)}); err == nil || !strings.Contains(err.Error(), "already exists") {
+	if _, err := create(t, s, "Chain", chain); err == nil || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("a rolled-back stack must be deleted before its name is used again, got %v", err)
 	}
 }
@@ -162,11 +189,11 @@ func TestAFailedDeleteKeepsWhatItNeedsAndCanBeTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := &world{failDelete: map[string]bool{"B": true}}
 	s := w.service()
-	stack, err := s.Create(t.Context(), CreateInput{Name: "Chain", TemplateBody: []byte(chain)})
+	stack, err := create(t, s, "Chain", chain)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.Delete(t.Context(), "Chain")
+	err = remove(t, s, "Chain")
 	if err == nil || !strings.Contains(err.Error(), "DELETE_FAILED: B (Test::Thing): the world holds on") {
 		t.Errorf("got %v", err)
 	}
@@ -175,7 +202,7 @@ func TestAFailedDeleteKeepsWhatItNeedsAndCanBeTriedAgain(t *testing.T) {
 		t.Errorf("stack is %s with %d resources, want DELETE_FAILED with A and B: %v", stack.Status, len(stack.Resources), err)
 	}
 	w.failDelete = nil
-	if err := s.Delete(t.Context(), "Chain"); err != nil {
+	if err := remove(t, s, "Chain"); err != nil {
 		t.Errorf("the second try: %v", err)
 	}
 	if diff := cmp.Diff([]string{"+A", "+B", "+C", "-C", "-B", "-A"}, w.took()); diff != "" {
@@ -188,10 +215,10 @@ func TestRetainedResourcesStay(t *testing.T) {
 	w := &world{}
 	s := w.service()
 	body := `{"Resources":{"A":{"Type":"Test::Thing","DeletionPolicy":"Retain"},"B":{"Type":"Test::Thing"}}}`
-	if _, err := s.Create(t.Context(), CreateInput{Name: "Keep", TemplateBody: []byte(body)}); err != nil {
+	if _, err := create(t, s, "Keep", body); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(t.Context(), "Keep"); err != nil {
+	if err := remove(t, s, "Keep"); err != nil {
 		t.Fatal(err)
 	}
 	if slices.Contains(w.took(), "-A") || !slices.Contains(w.took(), "-B") {
@@ -227,7 +254,7 @@ func TestIntrinsics(t *testing.T) {
 		t.Run(c.claim, func(t *testing.T) {
 			t.Parallel()
 			body := fmt.Sprintf(`{%s,"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":"a"}}},"Outputs":{"O":{"Value":%s}}}`, parts, c.value)
-			stack, err := (&world{}).service().Create(t.Context(), CreateInput{Name: "S", TemplateBody: []byte(body)})
+			stack, err := create(t, (&world{}).service(), "S", body)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -249,7 +276,7 @@ func TestNoValueLeavesThePropertyOut(t *testing.T) {
 		},
 	}}})
 	body := `{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Gone":{"Ref":"AWS::NoValue"},"List":["a",{"Ref":"AWS::NoValue"}]}}}}`
-	if _, err := s.Create(t.Context(), CreateInput{Name: "S", TemplateBody: []byte(body)}); err != nil {
+	if _, err := create(t, s, "S", body); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]any{"List": []any{"a"}}, got); diff != "" {
@@ -262,7 +289,7 @@ func TestConditionsLeaveResourcesAndOutputsOut(t *testing.T) {
 	w := &world{}
 	body := `{"Conditions":{"Never":{"Fn::Equals":["a","b"]}},"Resources":{"A":{"Type":"Test::Thing"},"B":{"Type":"Test::Thing","Condition":"Never"}},
 	 "Outputs":{"O":{"Condition":"Never","Value":{"Ref":"B"}}}}`
-	stack, err := w.service().Create(t.Context(), CreateInput{Name: "S", TemplateBody: []byte(body)})
+	stack, err := create(t, w.service(), "S", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,17 +303,17 @@ func TestExportsHoldTheirStack(t *testing.T) {
 	s := (&world{}).service()
 	exporting := `{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":"shared"}}},"Outputs":{"O":{"Value":{"Ref":"A"},"Export":{"Name":"E"}}}}`
 	importing := `{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":{"Fn::ImportValue":"E"}}}}}`
-	if _, err := s.Create(t.Context(), CreateInput{Name: "Exporter", TemplateBody: []byte(exporting)}); err != nil {
+	if _, err := create(t, s, "Exporter", exporting); err != nil {
 		t.Fatal(err)
 	}
-	stack, err := s.Create(t.Context(), CreateInput{Name: "Importer", TemplateBody: []byte(importing)})
+	stack, err := create(t, s, "Importer", importing)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := stack.Resources["A"].PhysicalID; got != "shared" {
 		t.Errorf("imported %q", got)
 	}
-	if err := s.Delete(t.Context(), "Exporter"); err == nil || !strings.Contains(err.Error(), "Importer imports") {
+	if err := remove(t, s, "Exporter"); err == nil || !strings.Contains(err.Error(), "Importer imports") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -321,7 +348,7 @@ func TestRefused(t *testing.T) {
 			t.Parallel()
 			w := &world{}
 			s := w.service()
-			_, err := s.Create(t.Context(), CreateInput{Name: "S", TemplateBody: []byte(c.body)})
+			_, err := create(t, s, "S", c.body)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to contain %q", err, c.want)
 			}
@@ -339,7 +366,7 @@ func FuzzTemplate(f *testing.F) {
 	f.Add([]byte(`{"Mappings":{"M":{"a":{"b":1}}},"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":{"Fn::FindInMap":["M","a",{"Ref":"A"}]}}}}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		s := (&world{}).service()
-		stack, err := s.Create(t.Context(), CreateInput{Name: "S", TemplateBody: body})
+		stack, err := create(t, s, "S", string(body))
 		if err == nil && stack.Status != "CREATE_COMPLETE" {
 			t.Errorf("no error, but the stack is %s", stack.Status)
 		}

@@ -100,9 +100,12 @@ func subReferences(argument any, found func(name string) error) error {
 type scope struct {
 	template   *Template
 	parameters map[string]any // resolved, pseudo parameters included
-	// resource finds the state of a resource that exists by now.
+	// conditions by name; nil while they are being evaluated.
+	conditions map[string]bool
+	// resource finds the state of a resource that exists by now. nil where only
+	// parameters may be referred to: in conditions and rules.
 	resource func(logicalID string) (*Resource, bool)
-	// imported finds the value of another stack's export.
+	// imported finds the value of another stack's export; nil as resource is.
 	imported func(name string) (string, error)
 }
 
@@ -203,6 +206,9 @@ func (s *scope) call(name string, argument any) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if s.imported == nil {
+			return nil, errors.New("conditions and rules may refer to parameters only")
+		}
 		return s.imported(export)
 	}
 	return nil, errors.New("this intrinsic function is not supported here")
@@ -215,16 +221,28 @@ func (s *scope) ref(name string) (any, error) {
 	if value, ok := s.parameters[name]; ok {
 		return value, nil
 	}
-	if r, ok := s.resource(name); ok {
-		return r.PhysicalID, nil
+	r, err := s.existing(name)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("%s does not exist (or its condition is false)", name)
+	return r.PhysicalID, nil
 }
 
-func (s *scope) getAtt(name, attribute string) (any, error) {
+func (s *scope) existing(name string) (*Resource, error) {
+	if s.resource == nil {
+		return nil, fmt.Errorf("conditions and rules may refer to parameters only, %s is none", name)
+	}
 	r, ok := s.resource(name)
 	if !ok {
 		return nil, fmt.Errorf("%s does not exist (or its condition is false)", name)
+	}
+	return r, nil
+}
+
+func (s *scope) getAtt(name, attribute string) (any, error) {
+	r, err := s.existing(name)
+	if err != nil {
+		return nil, err
 	}
 	value, ok := r.Attributes[attribute]
 	if !ok {
@@ -356,6 +374,9 @@ func (s *scope) condition(v any) (bool, error) {
 			definition, ok := s.template.Conditions[key]
 			if !isText || !ok {
 				return false, fmt.Errorf("condition %v is not in the template", argument)
+			}
+			if s.conditions != nil {
+				return s.conditions[key], nil
 			}
 			return s.condition(definition)
 		case "Fn::Equals", "Fn::Contains":

@@ -1,101 +1,178 @@
 package cloudformation
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lastwill/internal/localaws/awsapi"
 )
 
-// An operation is one create or delete of one stack.
+// An operation creates, updates or deletes one stack.
 type operation struct {
 	service *Service
-	stack   *Stack
+	stack   *stack
+	target  *target
 	scope   *scope
+	// failed stops what has not begun yet.
+	failed atomic.Bool
+
+	mu      sync.Mutex
+	undo    []undo      // what rollback takes back, in the order in which it was done
+	cleanup []*Resource // replaced and removed resources
+}
+
+// undo remembers how to take back one change to a resource.
+type undo struct {
+	now    *Resource // created or changed by this operation
+	before *Resource // nil if it did not exist
+	// replaced tells that before still exists beside now.
+	replaced bool
 }
 
 var (
-	errCancelled = errors.New("Resource creation cancelled") //nolint:staticcheck,revive // the text that AWS's events carry
+	errCancelled = errors.New("cancelled: another resource failed")
 	errBlocked   = errors.New("a resource that depends on it could not be deleted")
 )
 
-func (op *operation) create(ctx context.Context) {
+func (op *operation) create(t *target) {
+	op.aim(t)
 	op.stackEvent("CREATE_IN_PROGRESS", "User Initiated")
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	template := op.scope.template
-	order, err := template.order()
+	err := op.apply()
 	if err == nil {
-		err = walk(order, template.dependencies, func(id string) error {
-			if ctx.Err() != nil {
-				return errCancelled
-			}
-			if err := op.createResource(id); err != nil {
-				cancel()
-				return err
-			}
-			return nil
-		})
-	}
-	if err == nil {
-		err = op.outputs()
-	}
-	if err == nil {
+		op.commit()
 		op.stackEvent("CREATE_COMPLETE", "")
 		return
 	}
-	op.stackEvent("ROLLBACK_IN_PROGRESS", op.failedReason(err, "create"))
-	if op.deleteResources(context.WithoutCancel(ctx)) != nil {
+	reason := op.failedReason(err, "create")
+	if t.input.DisableRollback {
+		op.stackEvent("CREATE_FAILED", reason)
+		return
+	}
+	op.stackEvent("ROLLBACK_IN_PROGRESS", reason)
+	if op.deleteResources(true) != nil {
 		op.stackEvent("ROLLBACK_FAILED", op.failedReason(nil, "delete"))
 		return
 	}
 	op.stackEvent("ROLLBACK_COMPLETE", "")
 }
 
-func (op *operation) createResource(id string) error {
-	definition := op.scope.template.Resources[id]
-	holds, err := op.scope.conditionNamed(definition.Condition)
-	if err != nil || !holds {
-		return err
+func (op *operation) update(t *target) {
+	op.aim(t)
+	op.stackEvent("UPDATE_IN_PROGRESS", "User Initiated")
+	op.remove()
+	err := op.apply()
+	if err == nil {
+		op.commit()
+		op.stackEvent("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "")
+		op.clean(op.cleanup)
+		op.stackEvent("UPDATE_COMPLETE", "")
+		return
 	}
-	r := &Resource{
-		LogicalID: id, Type: definition.Type, DeletionPolicy: definition.DeletionPolicy,
-		DependsOn: op.scope.template.dependencies(id),
+	reason := op.failedReason(err, "update")
+	if t.input.DisableRollback {
+		op.stackEvent("UPDATE_FAILED", reason)
+		return
 	}
-	op.event(r, "CREATE_IN_PROGRESS", "")
-	result, err := op.callCreate(r)
+	op.stackEvent("UPDATE_ROLLBACK_IN_PROGRESS", reason)
+	created, err := op.rollBack()
 	if err != nil {
-		op.event(r, "CREATE_FAILED", err.Error())
-		return fmt.Errorf("%s: %w", id, err)
+		op.stackEvent("UPDATE_ROLLBACK_FAILED", op.failedReason(err, "update"))
+		return
 	}
-	op.service.mu.Lock()
-	r.PhysicalID, r.Attributes = result.PhysicalID, result.Attributes
-	op.stack.Resources[id] = r
-	op.service.mu.Unlock()
-	op.event(r, "CREATE_COMPLETE", "")
-	return nil
+	op.stackEvent("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", "")
+	op.clean(created)
+	op.stackEvent("UPDATE_ROLLBACK_COMPLETE", "")
 }
 
-func (op *operation) callCreate(r *Resource) (Result, error) {
+func (op *operation) delete() {
+	op.stackEvent("DELETE_IN_PROGRESS", "User Initiated")
+	if op.deleteResources(false) != nil {
+		op.stackEvent("DELETE_FAILED", op.failedReason(nil, "delete"))
+		return
+	}
+	op.stackEvent("DELETE_COMPLETE", "")
+}
+
+func (op *operation) aim(t *target) {
+	op.target = t
+	op.scope = &scope{
+		template: t.template, parameters: t.values, conditions: t.conditions, resource: op.resource,
+		imported: func(name string) (string, error) {
+			op.service.mu.Lock()
+			defer op.service.mu.Unlock()
+			return op.service.imported(name)
+		},
+	}
+}
+
+// apply creates and changes resources until they are what the target says.
+func (op *operation) apply() error {
+	err := walk(op.target.order, op.target.template.dependencies, func(id string) error {
+		if op.failed.Load() {
+			return errCancelled
+		}
+		err := op.applyResource(id)
+		if err != nil {
+			op.failed.Store(true)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return op.outputs()
+}
+
+func (op *operation) applyResource(id string) error {
+	if !op.target.has(id) {
+		return nil
+	}
+	definition := op.target.template.Resources[id]
+	wanted := &Resource{
+		LogicalID: id, Type: definition.Type, Tags: op.target.input.Tags,
+		DeletionPolicy: definition.DeletionPolicy, UpdateReplacePolicy: definition.UpdateReplacePolicy,
+		DependsOn: op.target.template.dependencies(id),
+	}
+	existing, exists := op.resource(id)
+	kind, err := op.prepare(wanted)
+	switch {
+	case err != nil && exists:
+		op.event(wanted, "UPDATE_FAILED", err.Error())
+		return fmt.Errorf("%s: %w", id, err)
+	case err != nil:
+		op.event(wanted, "CREATE_IN_PROGRESS", "")
+		op.event(wanted, "CREATE_FAILED", err.Error())
+		return fmt.Errorf("%s: %w", id, err)
+	case !exists:
+		return op.createResource(kind, wanted)
+	case !changed(kind, existing, wanted):
+		op.keep(existing, wanted)
+		return nil
+	case needsReplacement(kind, existing, wanted):
+		return op.replaceResource(kind, existing, wanted)
+	}
+	return op.updateResource(kind, existing, wanted)
+}
+
+// prepare resolves and checks the properties of a resource.
+func (op *operation) prepare(r *Resource) (Type, error) {
 	kind, ok := op.service.options.Types[r.Type]
 	if !ok {
-		return Result{}, fmt.Errorf("resource type %s is not supported here", r.Type)
+		return kind, fmt.Errorf("resource type %s is not supported here", r.Type)
 	}
 	properties, err := op.scope.properties(r.LogicalID)
 	if err != nil {
-		return Result{}, err
-	}
-	if err := kind.check(properties); err != nil {
-		return Result{}, err
+		return kind, err
 	}
 	r.Properties = properties
-	return kind.Create(op.request(r))
+	return kind, kind.check(properties)
 }
 
 // check refuses properties that the type does not have, and missing ones.
@@ -113,51 +190,194 @@ func (t Type) check(properties map[string]any) error {
 	return nil
 }
 
-func (op *operation) request(r *Resource) Request {
-	return Request{
-		StackName: op.stack.Name, StackID: op.stack.ID, LogicalID: r.LogicalID,
-		PhysicalID: r.PhysicalID, Properties: r.Properties, Tags: op.stack.Tags,
-	}
+func changed(kind Type, existing, wanted *Resource) bool {
+	return existing.Type != wanted.Type || !reflect.DeepEqual(existing.Properties, wanted.Properties) ||
+		slices.Contains(kind.Properties, "Tags") && !maps.Equal(existing.Tags, wanted.Tags)
 }
 
-func (op *operation) delete(ctx context.Context) {
-	op.stackEvent("DELETE_IN_PROGRESS", "User Initiated")
-	if op.deleteResources(ctx) != nil {
-		op.stackEvent("DELETE_FAILED", op.failedReason(nil, "delete"))
-		return
+func needsReplacement(kind Type, existing, wanted *Resource) bool {
+	if existing.Type != wanted.Type || kind.Update == nil {
+		return true
 	}
-	op.stackEvent("DELETE_COMPLETE", "")
+	return slices.ContainsFunc(kind.Replacement, func(name string) bool {
+		return !reflect.DeepEqual(existing.Properties[name], wanted.Properties[name])
+	})
 }
 
-// deleteResources deletes all resources of the stack, each after those that
-// depend on it. One that fails keeps only what it depends on.
-func (op *operation) deleteResources(ctx context.Context) error {
+func (op *operation) createResource(kind Type, r *Resource) error {
+	op.event(r, "CREATE_IN_PROGRESS", "")
+	result, err := kind.Create(op.request(r, nil))
+	if err != nil {
+		op.event(r, "CREATE_FAILED", err.Error())
+		return fmt.Errorf("%s: %w", r.LogicalID, err)
+	}
+	op.put(r, result, undo{now: r})
+	op.event(r, "CREATE_COMPLETE", "")
+	return nil
+}
+
+func (op *operation) updateResource(kind Type, existing, r *Resource) error {
+	r.PhysicalID = existing.PhysicalID
+	op.event(r, "UPDATE_IN_PROGRESS", "")
+	result, err := kind.Update(op.request(r, existing.Properties))
+	if err != nil {
+		op.event(r, "UPDATE_FAILED", err.Error())
+		return fmt.Errorf("%s: %w", r.LogicalID, err)
+	}
+	op.put(r, result, undo{now: r, before: existing})
+	op.event(r, "UPDATE_COMPLETE", "")
+	return nil
+}
+
+// replaceResource makes the new resource before the old one goes, which the
+// cleanup does once everything else has succeeded.
+func (op *operation) replaceResource(kind Type, existing, r *Resource) error {
+	op.event(r, "UPDATE_IN_PROGRESS", "Requested update requires the creation of a new physical resource; hence creating one.")
+	result, err := kind.Create(op.request(r, nil))
+	if err != nil {
+		op.event(r, "UPDATE_FAILED", err.Error())
+		return fmt.Errorf("%s: %w", r.LogicalID, err)
+	}
+	op.put(r, result, undo{now: r, before: existing, replaced: true})
+	op.mu.Lock()
+	op.cleanup = append(op.cleanup, existing)
+	op.mu.Unlock()
+	op.event(r, "UPDATE_COMPLETE", "")
+	return nil
+}
+
+// keep takes over what a template says of a resource beside its properties.
+func (op *operation) keep(existing, wanted *Resource) {
 	op.service.mu.Lock()
-	resources := maps.Clone(op.stack.Resources)
+	defer op.service.mu.Unlock()
+	existing.DependsOn = wanted.DependsOn
+	existing.DeletionPolicy, existing.UpdateReplacePolicy = wanted.DeletionPolicy, wanted.UpdateReplacePolicy
+}
+
+func (op *operation) put(r *Resource, result Result, u undo) {
+	op.service.mu.Lock()
+	defer op.service.mu.Unlock()
+	r.PhysicalID, r.Attributes = result.PhysicalID, result.Attributes
+	op.stack.Resources[r.LogicalID] = r
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	op.undo = append(op.undo, u)
+}
+
+// remove sets aside the resources that the target does not have; the cleanup
+// deletes them.
+func (op *operation) remove() {
+	op.service.mu.Lock()
+	defer op.service.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(op.stack.Resources)) {
+		if !op.target.has(id) {
+			op.cleanup = append(op.cleanup, op.stack.Resources[id])
+		}
+	}
+}
+
+// commit makes the target what the stack is.
+func (op *operation) commit() {
+	op.service.mu.Lock()
+	defer op.service.mu.Unlock()
+	in := op.target.input
+	op.stack.TemplateBody, op.stack.Description = string(in.TemplateBody), op.target.template.Description
+	op.stack.Parameters, op.stack.Tags, op.stack.RoleARN = maps.Clone(in.Parameters), maps.Clone(in.Tags), in.RoleARN
+	op.stack.Updated, op.stack.DisableRollback = time.Now().UTC(), in.DisableRollback
+	for _, r := range op.cleanup {
+		if op.stack.Resources[r.LogicalID] == r {
+			delete(op.stack.Resources, r.LogicalID)
+		}
+	}
+}
+
+// rollBack takes back what an update changed, last change first. It returns the
+// resources that the update created, for the cleanup.
+func (op *operation) rollBack() (created []*Resource, err error) {
+	for _, u := range slices.Backward(op.undo) {
+		if u.before == nil || u.replaced {
+			created = append(created, u.now)
+		}
+		restored := u.before
+		if u.before != nil && !u.replaced {
+			if restored, err = op.restore(u); err != nil {
+				return nil, err
+			}
+		}
+		op.service.mu.Lock()
+		if restored == nil {
+			delete(op.stack.Resources, u.now.LogicalID)
+		} else {
+			op.stack.Resources[restored.LogicalID] = restored
+		}
+		op.service.mu.Unlock()
+	}
+	return created, nil
+}
+
+// restore updates a resource back to what it was.
+func (op *operation) restore(u undo) (*Resource, error) {
+	r := *u.before
+	op.event(&r, "UPDATE_IN_PROGRESS", "")
+	result, err := op.service.options.Types[r.Type].Update(op.request(&r, u.now.Properties))
+	if err != nil {
+		op.event(&r, "UPDATE_FAILED", err.Error())
+		return nil, fmt.Errorf("%s: %w", r.LogicalID, err)
+	}
+	r.PhysicalID, r.Attributes = result.PhysicalID, result.Attributes
+	op.event(&r, "UPDATE_COMPLETE", "")
+	return &r, nil
+}
+
+// clean deletes resources that the stack no longer has. One that cannot be
+// deleted stays behind with an event that says so, as on AWS: the update itself
+// has succeeded.
+func (op *operation) clean(resources []*Resource) {
+	_ = op.deleteInOrder(resources, func(r *Resource) bool {
+		return retained(r.DeletionPolicy) || retained(r.UpdateReplacePolicy)
+	}) // each failure is an event
+}
+
+func retained(policy string) bool { return policy == "Retain" || policy == "RetainExceptOnCreate" }
+
+// deleteResources deletes all resources of the stack. In the rollback of a
+// create, RetainExceptOnCreate does not count.
+func (op *operation) deleteResources(ofCreate bool) error {
+	op.service.mu.Lock()
+	resources := slices.Collect(maps.Values(op.stack.Resources))
 	op.service.mu.Unlock()
+	return op.deleteInOrder(resources, func(r *Resource) bool {
+		return r.DeletionPolicy == "Retain" || r.DeletionPolicy == "RetainExceptOnCreate" && !ofCreate
+	})
+}
+
+// deleteInOrder deletes each resource after those that depend on it. One that
+// fails keeps only what it depends on.
+func (op *operation) deleteInOrder(resources []*Resource, retain func(*Resource) bool) error {
+	byID := map[string]*Resource{}
+	for _, r := range resources {
+		byID[r.LogicalID] = r
+	}
 	dependents := map[string][]string{}
-	for id, r := range resources {
+	for id, r := range byID {
 		for _, dependency := range r.DependsOn {
-			if _, ok := resources[dependency]; ok {
+			if byID[dependency] != nil {
 				dependents[dependency] = append(dependents[dependency], id)
 			}
 		}
 	}
-	ids := slices.Sorted(maps.Keys(resources))
+	ids := slices.Sorted(maps.Keys(byID))
 	return walk(ids, func(id string) []string { return dependents[id] }, func(id string) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		return op.deleteResource(resources[id])
+		return op.deleteResource(byID[id], retain(byID[id]))
 	})
 }
 
-func (op *operation) deleteResource(r *Resource) error {
-	if r.DeletionPolicy == "Retain" || r.DeletionPolicy == "RetainExceptOnCreate" {
+func (op *operation) deleteResource(r *Resource, retain bool) error {
+	if retain {
 		op.event(r, "DELETE_SKIPPED", "")
 	} else {
 		op.event(r, "DELETE_IN_PROGRESS", "")
-		if err := op.service.options.Types[r.Type].Delete(op.request(r)); err != nil {
+		if err := op.service.options.Types[r.Type].Delete(op.request(r, nil)); err != nil {
 			op.event(r, "DELETE_FAILED", err.Error())
 			return fmt.Errorf("%s: %w", r.LogicalID, err)
 		}
@@ -165,41 +385,61 @@ func (op *operation) deleteResource(r *Resource) error {
 	}
 	op.service.mu.Lock()
 	defer op.service.mu.Unlock()
-	delete(op.stack.Resources, r.LogicalID)
+	if op.stack.Resources[r.LogicalID] == r {
+		delete(op.stack.Resources, r.LogicalID)
+	}
 	return nil
+}
+
+func (op *operation) request(r *Resource, previous map[string]any) Request {
+	return Request{
+		StackName: op.stack.Name, StackID: op.stack.ID, LogicalID: r.LogicalID,
+		PhysicalID: r.PhysicalID, Properties: r.Properties, Previous: previous, Tags: r.Tags,
+	}
 }
 
 // outputs resolves the outputs of a stack whose resources all exist.
 func (op *operation) outputs() error {
-	template := op.scope.template
 	var outputs []Output
-	for _, key := range slices.Sorted(maps.Keys(template.Outputs)) {
-		definition := template.Outputs[key]
-		holds, err := op.scope.conditionNamed(definition.Condition)
+	for _, key := range slices.Sorted(maps.Keys(op.target.template.Outputs)) {
+		output, present, err := op.output(key)
 		if err != nil {
 			return fmt.Errorf("output %s: %w", key, err)
 		}
-		if !holds {
-			continue
+		if present {
+			outputs = append(outputs, output)
 		}
-		output := Output{Key: key, Description: definition.Description}
-		if output.Value, err = op.text(definition.Value); err != nil {
-			return fmt.Errorf("output %s: %w", key, err)
-		}
-		if definition.Export.Name != nil {
-			if output.ExportName, err = op.text(definition.Export.Name); err != nil {
-				return fmt.Errorf("output %s: %w", key, err)
-			}
-			if _, err := op.service.imported(output.ExportName); err == nil {
-				return fmt.Errorf("output %s: export %s exists already", key, output.ExportName)
-			}
-		}
-		outputs = append(outputs, output)
 	}
 	op.service.mu.Lock()
 	defer op.service.mu.Unlock()
 	op.stack.Outputs = outputs
 	return nil
+}
+
+func (op *operation) output(key string) (out Output, present bool, err error) {
+	definition := op.target.template.Outputs[key]
+	if definition.Condition != "" && !op.target.conditions[definition.Condition] {
+		return out, false, nil
+	}
+	out = Output{Key: key, Description: definition.Description}
+	if out.Value, err = op.text(definition.Value); err != nil {
+		return out, false, err
+	}
+	if definition.Export.Name == nil {
+		return out, true, nil
+	}
+	if out.ExportName, err = op.text(definition.Export.Name); err != nil {
+		return out, false, err
+	}
+	op.service.mu.Lock()
+	defer op.service.mu.Unlock()
+	for _, other := range op.service.stacks {
+		taken := slices.ContainsFunc(other.Outputs, func(o Output) bool { return o.ExportName == out.ExportName })
+		if taken && other != op.stack && other.Status != "DELETE_COMPLETE" {
+			return out, false, fmt.Errorf("export %s is taken by stack %s", out.ExportName, other.Name)
+		}
+	}
+	return out, true, nil
 }
 
 func (op *operation) text(v any) (string, error) {
@@ -217,16 +457,12 @@ func (op *operation) resource(id string) (*Resource, bool) {
 	return r, ok
 }
 
-func (op *operation) snapshot() *Stack {
-	op.service.mu.Lock()
-	defer op.service.mu.Unlock()
-	return op.stack.copy()
-}
-
 // failedReason names the resources that failed, as AWS's stack events do.
 func (op *operation) failedReason(err error, verb string) string {
+	op.service.mu.Lock()
+	defer op.service.mu.Unlock()
 	var failed []string
-	for _, e := range op.snapshot().Events {
+	for _, e := range op.stack.Events[op.stack.begun:] {
 		if e.LogicalID != op.stack.Name && strings.HasSuffix(e.Status, "_FAILED") {
 			failed = append(failed, e.LogicalID)
 		}
@@ -256,10 +492,15 @@ func (op *operation) event(r *Resource, status, reason string) {
 }
 
 func (op *operation) record(e Event) {
-	e.ID, e.StackID, e.StackName, e.Time = awsapi.NewID(), op.stack.ID, op.stack.Name, time.Now().UTC()
 	op.service.mu.Lock()
-	op.stack.Events = append(op.stack.Events, e)
+	op.recordLocked(e)
 	op.service.mu.Unlock()
+}
+
+// recordLocked adds an event to the stack; service.mu is held.
+func (op *operation) recordLocked(e Event) {
+	e.ID, e.StackID, e.StackName, e.Time = awsapi.NewID(), op.stack.ID, op.stack.Name, time.Now().UTC()
+	op.stack.Events = append(op.stack.Events, e)
 	op.service.options.OnEvent(e)
 }
 
@@ -293,7 +534,7 @@ func walk(ids []string, needs func(id string) []string, f func(id string) error)
 	running.Wait()
 	var errs []error
 	for _, id := range ids {
-		if err := nodes[id].err; err != nil && !errors.Is(err, errBlocked) {
+		if err := nodes[id].err; err != nil && !errors.Is(err, errBlocked) && !errors.Is(err, errCancelled) {
 			errs = append(errs, err)
 		}
 	}

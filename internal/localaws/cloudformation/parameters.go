@@ -10,20 +10,20 @@ import (
 const ssmParameter = "AWS::SSM::Parameter::Value<String>"
 
 // parameters resolves the parameters of a template, pseudo parameters included.
-func (s *Service) parameters(t *Template, in CreateInput, stackID string) (map[string]any, error) {
+func (s *Service) parameters(t *Template, given map[string]string, st *stack) (map[string]any, error) {
 	account := s.options.Account
 	out := map[string]any{
 		"AWS::AccountId": account.ID, "AWS::Region": account.Region, "AWS::Partition": "aws",
-		"AWS::URLSuffix": "amazonaws.com", "AWS::StackName": in.Name, "AWS::StackId": stackID,
+		"AWS::URLSuffix": "amazonaws.com", "AWS::StackName": st.Name, "AWS::StackId": st.ID,
 		"AWS::NotificationARNs": []any{},
 	}
-	for _, name := range slices.Sorted(maps.Keys(in.Parameters)) {
+	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if _, ok := t.Parameters[name]; !ok {
 			return nil, fmt.Errorf("parameter %s is not in the template", name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.Parameters)) {
-		value, err := s.parameter(t.Parameters[name], name, in.Parameters)
+		value, err := s.parameter(t.Parameters[name], name, given)
 		if err != nil {
 			return nil, err
 		}

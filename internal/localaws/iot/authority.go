@@ -106,8 +106,8 @@ func serial() *big.Int {
 	return n
 }
 
-// certificateID is the id that AWS IoT gives a certificate: its SHA-256 fingerprint.
-func certificateID(der []byte) string {
+// fingerprint is the id that AWS IoT gives a certificate: its SHA-256 fingerprint.
+func fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:])
 }

@@ -423,7 +423,7 @@ func (s *Service) disconnectPrincipal(certificateID string) {
 		if !ok {
 			continue
 		}
-		if peers := conn.ConnectionState().PeerCertificates; len(peers) > 0 && certificateID(peers[0].Raw) == certificateID {
+		if peers := conn.ConnectionState().PeerCertificates; len(peers) > 0 && fingerprint(peers[0].Raw) == certificateID {
 			_ = s.broker.DisconnectClient(cl, packets.ErrAdministrativeAction) // the code it returns is the one given
 		}
 	}

@@ -40,7 +40,7 @@ func (s *Service) CreateCertificateFromCSR(csrPEM string, active bool) (Certific
 	if active {
 		status = statusActive
 	}
-	id := certificateID(issued.Raw)
+	id := fingerprint(issued.Raw)
 	c := &certificate{
 		Certificate: Certificate{
 			ID: id, ARN: s.options.Account.ARN("iot", "cert/"+id),

@@ -167,7 +167,7 @@ func (s *Service) observe(e Event) {
 
 // certificateOf finds the registered certificate of a TLS peer.
 func (s *Service) certificateOf(peer *x509.Certificate) (*certificate, error) {
-	id := certificateID(peer.Raw)
+	id := fingerprint(peer.Raw)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	c, ok := s.certificates[id]
