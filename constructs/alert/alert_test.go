@@ -2,8 +2,6 @@ package alert_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,19 +10,10 @@ import (
 
 	"lastwill/constructs/alert"
 	"lastwill/internal/will"
+	"lastwill/test/cdktest"
 )
 
-func TestMain(m *testing.M) {
-	// Validation adds seconds; test/infra has it on. The runtime took its
-	// environment when it was imported, closing it makes it look again.
-	os.Setenv("CDK_VALIDATION", "false")
-	os.Setenv("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
-	jsii.Close()
-	code := m.Run()
-	// os.Exit skips deferred calls, and an open runtime leaves 2 MB behind.
-	jsii.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { cdktest.Main(m) }
 
 // props are those of the scenario, changed.
 func props(change func(*alert.Props)) alert.Props {
@@ -52,31 +41,55 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 			p.SNSTopicName = strings.Repeat("t", 100)
 			p.MessageFormat = alert.JSON
 		}, ""},
-		{"a hyphen in the rule's name", func(p *alert.Props) { p.RuleName = "lastWillRule-staging" },
-			`rule name "lastWillRule-staging": use 1 to 128 letters, digits and underscores`},
-		{"no rule name", func(p *alert.Props) { p.RuleName = "" },
-			`rule name "": use 1 to 128 letters, digits and underscores`},
-		{"a FIFO topic, which AWS IoT cannot publish to", func(p *alert.Props) { p.SNSTopicName = "lwt.fifo" },
-			`SNS topic name "lwt.fifo": use 1 to 100 letters, digits, underscores and hyphens`},
-		{"an unknown message format", func(p *alert.Props) { p.MessageFormat = "XML" },
-			`message format "XML": use RAW or JSON`},
-		{"a wildcard to republish to", func(p *alert.Props) { p.ExecutedTopic = "/lwt/#" },
-			`topic "/lwt/#" has a wildcard: name one topic, without + and #`},
-		{"nobody to tell", func(p *alert.Props) { p.Emails = nil },
-			`no e-mail address: an alert that tells nobody is a mistake, give at least one`},
-		{"a name beside the address", func(p *alert.Props) { p.Emails = []string{"Ops <ops@example.com>"} },
-			`e-mail address "Ops <ops@example.com>": give one address such as ops@example.com`},
-		{"two addresses in one", func(p *alert.Props) { p.Emails = []string{"a@example.com,b@example.com"} },
-			`e-mail address "a@example.com,b@example.com": give one address such as ops@example.com`},
-		{"an address without a domain", func(p *alert.Props) { p.Emails = []string{"ops@"} },
-			`e-mail address "ops@": give one address such as ops@example.com`},
-		{"an address of this machine only", func(p *alert.Props) { p.Emails = []string{"root@localhost"} },
-			`e-mail address "root@localhost": give one address such as ops@example.com`},
-		{"one address twice", func(p *alert.Props) { p.Emails = []string{"ops@example.com", "Ops@Example.com"} },
-			`e-mail address "Ops@Example.com" is given twice: name each address once`},
-		{"all at once", func(p *alert.Props) { p.RuleName, p.Emails = "a b", []string{"x"} },
+		{
+			"a hyphen in the rule's name", func(p *alert.Props) { p.RuleName = "lastWillRule-staging" },
+			`rule name "lastWillRule-staging": use 1 to 128 letters, digits and underscores`,
+		},
+		{
+			"no rule name", func(p *alert.Props) { p.RuleName = "" },
+			`rule name "": use 1 to 128 letters, digits and underscores`,
+		},
+		{
+			"a FIFO topic, which AWS IoT cannot publish to", func(p *alert.Props) { p.SNSTopicName = "lwt.fifo" },
+			`SNS topic name "lwt.fifo": use 1 to 100 letters, digits, underscores and hyphens`,
+		},
+		{
+			"an unknown message format", func(p *alert.Props) { p.MessageFormat = "XML" },
+			`message format "XML": use RAW or JSON`,
+		},
+		{
+			"a wildcard to republish to", func(p *alert.Props) { p.ExecutedTopic = "/lwt/#" },
+			`topic "/lwt/#" has a wildcard: name one topic, without + and #`,
+		},
+		{
+			"nobody to tell", func(p *alert.Props) { p.Emails = nil },
+			`no e-mail address: an alert that tells nobody is a mistake, give at least one`,
+		},
+		{
+			"a name beside the address", func(p *alert.Props) { p.Emails = []string{"Ops <ops@example.com>"} },
+			`e-mail address "Ops <ops@example.com>": give one address such as ops@example.com`,
+		},
+		{
+			"two addresses in one", func(p *alert.Props) { p.Emails = []string{"a@example.com,b@example.com"} },
+			`e-mail address "a@example.com,b@example.com": give one address such as ops@example.com`,
+		},
+		{
+			"an address without a domain", func(p *alert.Props) { p.Emails = []string{"ops@"} },
+			`e-mail address "ops@": give one address such as ops@example.com`,
+		},
+		{
+			"an address of this machine only", func(p *alert.Props) { p.Emails = []string{"root@localhost"} },
+			`e-mail address "root@localhost": give one address such as ops@example.com`,
+		},
+		{
+			"one address twice", func(p *alert.Props) { p.Emails = []string{"ops@example.com", "Ops@Example.com"} },
+			`e-mail address "Ops@Example.com" is given twice: name each address once`,
+		},
+		{
+			"all at once", func(p *alert.Props) { p.RuleName, p.Emails = "a b", []string{"x"} },
 			"rule name \"a b\": use 1 to 128 letters, digits and underscores\n" +
-				`e-mail address "x": give one address such as ops@example.com`},
+				`e-mail address "x": give one address such as ops@example.com`,
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,15 +140,11 @@ type snsActionProperty struct{ MessageFormat alert.MessageFormat }
 
 func snsAction(t *testing.T, format alert.MessageFormat) snsActionProperty {
 	t.Helper()
-	out := t.TempDir()
-	app := awscdk.NewApp(&awscdk.AppProps{Outdir: &out})
-	stack := awscdk.NewStack(app, jsii.String("Test"), nil)
-	alert.New(stack, "Alert", props(func(p *alert.Props) { p.MessageFormat = format }))
-	app.Synth(nil)
-	content, err := os.ReadFile(filepath.Join(out, "Test.template.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := cdktest.Template(t, func(app awscdk.App) awscdk.Stack {
+		stack := awscdk.NewStack(app, jsii.String("Test"), nil)
+		alert.New(stack, "Alert", props(func(p *alert.Props) { p.MessageFormat = format }))
+		return stack
+	})
 	var template struct {
 		Resources map[string]struct {
 			Type       string

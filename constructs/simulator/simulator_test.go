@@ -6,18 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aws/jsii-runtime-go"
-
 	"lastwill/constructs/simulator"
+	"lastwill/test/cdktest"
 )
 
-// Importing the CDK is enough to make jsii unpack its runtime; os.Exit would
-// skip a deferred Close and leave it behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	jsii.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { cdktest.Main(m) }
 
 func TestValidateSaysHowToBuildTheProgram(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "simulator")

@@ -1,6 +1,7 @@
 package monitoring_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,20 +26,38 @@ func TestContextBecomesConfig(t *testing.T) {
 		change  func(*monitoring.Config)
 	}{
 		{"nothing but an address is the scenario", nil, func(*monitoring.Config) {}},
-		{"several addresses with commas", map[string]any{"email": "a@example.com, b@example.com"},
-			func(c *monitoring.Config) { c.Email = []string{"a@example.com", "b@example.com"} }},
-		{"a JSON list on the command line", map[string]any{"email": ` ["a@example.com","b@example.com"]`},
-			func(c *monitoring.Config) { c.Email = []string{"a@example.com", "b@example.com"} }},
-		{"a list in cdk.json", map[string]any{"things": []any{"pump", "valve"}},
-			func(c *monitoring.Config) { c.Things = []string{"pump", "valve"} }},
-		{"seconds on the command line", map[string]any{"keepAlive": "1200"},
-			func(c *monitoring.Config) { c.KeepAlive = 20 * time.Minute }},
-		{"seconds in cdk.json", map[string]any{"keepAlive": 45.0},
-			func(c *monitoring.Config) { c.KeepAlive = 45 * time.Second }},
-		{"everything else", map[string]any{"environment": "pr-123", "willTopic": "w", "connectedTopic": "c", "executedTopic": "e", "certs": "keys"},
+		{
+			"several addresses with commas",
+			map[string]any{"email": "a@example.com, b@example.com"},
+			func(c *monitoring.Config) { c.Email = []string{"a@example.com", "b@example.com"} },
+		},
+		{
+			"a JSON list on the command line",
+			map[string]any{"email": ` ["a@example.com","b@example.com"]`},
+			func(c *monitoring.Config) { c.Email = []string{"a@example.com", "b@example.com"} },
+		},
+		{
+			"a list in cdk.json",
+			map[string]any{"things": []any{"pump", "valve"}},
+			func(c *monitoring.Config) { c.Things = []string{"pump", "valve"} },
+		},
+		{
+			"seconds on the command line",
+			map[string]any{"keepAlive": "1200"},
+			func(c *monitoring.Config) { c.KeepAlive = 20 * time.Minute },
+		},
+		{
+			"seconds in cdk.json",
+			map[string]any{"keepAlive": 45.0},
+			func(c *monitoring.Config) { c.KeepAlive = 45 * time.Second },
+		},
+		{
+			"everything else",
+			map[string]any{"environment": "pr-123", "willTopic": "w", "connectedTopic": "c", "executedTopic": "e", "certs": "keys"},
 			func(c *monitoring.Config) {
 				c.Environment, c.WillTopic, c.ConnectedTopic, c.ExecutedTopic, c.Certs = "pr-123", "w", "c", "e", "keys"
-			}},
+			},
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -192,6 +211,23 @@ func TestKeysCarryTheEnvironment(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(c.Certs, will.ThingName+"-staging.key")); err != nil {
 		t.Error(err)
 	}
+}
+
+func FuzzConfigIsAcceptedWholeOrNotAtAll(f *testing.F) {
+	f.Add("", "ops@example.com", "lwtThing", "/last/will/topic", "30")
+	f.Add("pr-1", `["a@example.com","b@example.com"]`, "a,b", "w", "1200")
+	f.Fuzz(func(t *testing.T, environment, email, things, willTopic, keepAlive string) {
+		c, err := configFrom(map[string]any{
+			"environment": environment, "email": email, "things": things, "willTopic": willTopic, "keepAlive": keepAlive,
+		})
+		var problems monitoring.Problems
+		if err != nil && !errors.As(err, &problems) {
+			t.Fatalf("%T: %v", err, err)
+		}
+		if err == nil && (c.Validate() != nil || len(c.Email) == 0 || len(c.Things) == 0) {
+			t.Errorf("accepted %+v", c)
+		}
+	})
 }
 
 func numbered(n int) string {

@@ -13,27 +13,15 @@ import (
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
-	"github.com/aws/jsii-runtime-go"
 	"github.com/google/go-cmp/cmp"
 
 	"lastwill/infra/monitoring"
+	"lastwill/test/cdktest"
 )
 
 var update = flag.Bool("update", false, "write the golden templates instead of comparing with them")
 
-// Nothing here runs in parallel: all tests of a process share one Node process.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	// Validation adds seconds; test/infra has it on. The runtime took its
-	// environment when it was imported, closing it makes it look again.
-	os.Setenv("CDK_VALIDATION", "false")
-	os.Setenv("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
-	jsii.Close()
-	code := m.Run()
-	// os.Exit skips deferred calls, and an open runtime leaves 2 MB behind.
-	jsii.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { cdktest.Main(m) }
 
 // variants are the stacks that have a golden template each.
 var variants = map[string]monitoring.Config{
@@ -65,19 +53,13 @@ func synth(t *testing.T, c monitoring.Config) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := t.TempDir()
-	app := awscdk.NewApp(&awscdk.AppProps{Outdir: &out, AnalyticsReporting: jsii.Bool(false)})
-	monitoring.NewStack(app, monitoring.StackProps{
-		Config:    c,
-		Devices:   devices,
-		Simulator: filepath.Join("testdata", "simulator.txt"),
+	return cdktest.Template(t, func(app awscdk.App) awscdk.Stack {
+		return monitoring.NewStack(app, monitoring.StackProps{
+			Config:    c,
+			Devices:   devices,
+			Simulator: filepath.Join("testdata", "simulator.txt"),
+		})
 	})
-	app.Synth(nil)
-	template, err := os.ReadFile(filepath.Join(out, c.Names().Stack+".template.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return template
 }
 
 func TestTemplatesAreAsReviewed(t *testing.T) {

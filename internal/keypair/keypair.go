@@ -102,7 +102,7 @@ func writeNew(path, content string, mode fs.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // nothing to lose: it is a second name or a failed file
 	_, err = f.WriteString(content)
 	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {
@@ -157,7 +157,7 @@ func readKey(path string) (crypto.Signer, error) {
 
 // readPEM returns the first block of one of the types.
 func readPEM(path string, types ...string) ([]byte, error) {
-	rest, err := os.ReadFile(path)
+	rest, err := os.ReadFile(path) //nolint:gosec // the folder is the user's choice
 	if err != nil {
 		return nil, err
 	}

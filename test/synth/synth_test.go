@@ -80,16 +80,23 @@ func TestMistakesStopSynthesisWithoutAStackTrace(t *testing.T) {
 		context []string
 		want    string
 	}{
-		{"bad settings, all at once", nil, []string{"email=me@", "keepAlive=5", "environment=a_b"},
+		{
+			"bad settings, all at once", nil,
+			[]string{"email=me@", "keepAlive=5", "environment=a_b"},
 			`lastwill: error: problems with the configuration: 3
   environment: "a_b" cannot be part of all names: use 1 to 88 letters and digits, with single hyphens between them
   email: e-mail address "me@": give one address such as ops@example.com
   keepAlive: 5 seconds: AWS IoT Core honours 30 to 1200, use one of these
-`},
-		{"no CSR on a build machine", []string{"CI=true"}, []string{"email=ops@example.com", "certs=" + certs},
+`,
+		},
+		{
+			"no CSR on a build machine",
+			[]string{"CI=true"},
+			[]string{"email=ops@example.com", "certs=" + certs},
 			`lastwill: error: problems with the configuration: 1
   certs: ` + certs + `/lwtThing.csr is missing: run npx cdk synth with the same settings on a workstation, which makes ` + certs + `/lwtThing.key and this CSR, and commit the CSR (git add -f)
-`},
+`,
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -148,7 +155,7 @@ func TestAWorkstationGetsItsKeys(t *testing.T) {
 	}
 }
 
-// awsec2 doubles the build, and much of the CDK pulls it in (CONTRIBUTING.md).
+// awsec2 doubles the build, and much of the CDK pulls it in.
 func TestTheAppDoesNotBuildEC2(t *testing.T) {
 	t.Parallel()
 	deps := exec.CommandContext(t.Context(), "go", "list", "-deps", "./infra", "./infra/monitoring", "./constructs/...")
