@@ -133,8 +133,6 @@ func Connect(ctx context.Context, cfg Config) (*Device, error) {
 	d := &Device{cfg: cfg, addr: addr, conn: c, done: make(chan struct{})}
 	d.client = mqtt.NewClient(d.options())
 	if err := d.handshake(ctx); err != nil {
-		d.end(err)
-		d.stop()
 		return nil, err
 	}
 	return d, nil
@@ -160,15 +158,20 @@ func (d *Device) handshake(ctx context.Context) error {
 	keep := context.AfterFunc(ctx, func() { d.conn.socket.Close() })
 	token := d.client.Connect()
 	token.Wait()
+	err := token.Error()
 	switch {
 	case !keep():
-		return interrupted(ctx, d.addr, "waiting for the CONNACK")
+		err = interrupted(ctx, d.addr, "waiting for the CONNACK")
 	case d.conn.refusal() != 0:
-		return refused(d.addr, d.cfg, d.conn.refusal())
-	case token.Error() != nil:
-		return connectFailed(d.addr, d.cfg, token.Error())
+		err = refused(d.addr, d.cfg, d.conn.refusal())
+	case err != nil:
+		err = connectFailed(d.addr, d.cfg, err)
 	}
-	return nil
+	if err != nil && token.Error() == nil {
+		d.end(err)
+		d.stop() // only now: paho's Disconnect stalls if its Connect has just failed
+	}
+	return err
 }
 
 // Addr is the broker's host:port.

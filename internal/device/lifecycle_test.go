@@ -270,6 +270,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			cfg := config(t, pki, "")
+			cfg.ClientID = tt.name
 			// Goroutines inherit the label, whoever starts them.
 			pprof.Do(t.Context(), pprof.Labels("leak", tt.name), func(context.Context) { tt.do(t, cfg) })
 			wantNoGoroutine(t, tt.name)
