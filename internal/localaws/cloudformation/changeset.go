@@ -54,7 +54,7 @@ func (s *Service) CreateChangeSet(name, description string, create bool, in Inpu
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := st.changeSets[name]; ok {
+	if _, ok := st.ChangeSets[name]; ok {
 		return nil, awsapi.Errorf("AlreadyExistsException", "ChangeSet %s already exists", name)
 	}
 	target, err := s.target(st, in)
@@ -78,7 +78,7 @@ func (s *Service) CreateChangeSet(name, description string, create bool, in Inpu
 		st.Status, st.StatusReason = "REVIEW_IN_PROGRESS", "User Initiated"
 		op.recordLocked(Event{LogicalID: st.Name, PhysicalID: st.ID, Type: StackType, Status: st.Status, StatusReason: st.StatusReason})
 	}
-	st.changeSets[name] = c
+	st.ChangeSets[name] = c
 	return c.copy(), nil
 }
 
@@ -118,8 +118,8 @@ func (s *Service) ListChangeSets(stackName string) ([]*ChangeSet, error) {
 		return nil, awsapi.Errorf("ValidationError", "Stack [%s] does not exist", stackName)
 	}
 	var out []*ChangeSet
-	for _, name := range slices.Sorted(maps.Keys(st.changeSets)) {
-		out = append(out, st.changeSets[name].copy())
+	for _, name := range slices.Sorted(maps.Keys(st.ChangeSets)) {
+		out = append(out, st.ChangeSets[name].copy())
 	}
 	return out, nil
 }
@@ -134,7 +134,7 @@ func (s *Service) DeleteChangeSet(name, stackName string) error {
 		return err
 	}
 	if c != nil {
-		delete(st.changeSets, c.Name)
+		delete(st.ChangeSets, c.Name)
 	}
 	return nil
 }
@@ -162,11 +162,11 @@ func (s *Service) ExecuteChangeSet(name, stackName string, disableRollback bool)
 	if err != nil {
 		return "", err
 	}
-	st.changeSets = map[string]*ChangeSet{}
+	st.ChangeSets = map[string]*ChangeSet{}
 	if st.Status == "REVIEW_IN_PROGRESS" {
-		s.begin(st, func(op *operation) { op.create(target) })
+		s.begin(st, in, func(op *operation) { op.create(target) })
 	} else {
-		s.begin(st, func(op *operation) { op.update(target) })
+		s.begin(st, in, func(op *operation) { op.update(target) })
 	}
 	return st.ID, nil
 }
@@ -178,7 +178,7 @@ func (s *Service) findChangeSet(name, stackName string) (*stack, *ChangeSet, err
 		if stackName != "" && st.Name != stackName && st.ID != stackName || st.Status == "DELETE_COMPLETE" {
 			continue
 		}
-		for _, c := range st.changeSets {
+		for _, c := range st.ChangeSets {
 			if c.ID == name || stackName != "" && c.Name == name {
 				return st, c, nil
 			}

@@ -135,6 +135,9 @@ type Options struct {
 	Parameter func(name string) (string, error)
 	// OnEvent is told every event as it happens; it must not block. Default: nobody is told.
 	OnEvent func(Event)
+	// Atomically runs a change of a resource together with its record in the
+	// stack, so that nobody saves one without the other. Default: it just runs it.
+	Atomically func(func())
 }
 
 // A Service holds the stacks of one account and region.
@@ -146,20 +149,35 @@ type Service struct {
 	work   sync.WaitGroup
 }
 
-// stack is a Stack with what only its operations need.
+// stack is a Stack with what only its operations need. Exported fields are saved.
 type stack struct {
 	Stack
-	changeSets map[string]*ChangeSet // by name
+	ChangeSets map[string]*ChangeSet // by name
+	// Pending is the operation under way, nil if none is.
+	Pending *pending
+	// Begun is the number of events before the last operation.
+	Begun int
+
 	// idle is closed when no operation is under way.
 	idle chan struct{}
-	// begun is the number of events before the last operation.
-	begun int
+}
+
+// pending is what an operation needs to go on after a restart.
+type pending struct {
+	Input Input // empty for a deletion
+	// Undo is what a rollback takes back, in the order in which it was done.
+	Undo []undo
+	// Cleanup are resources to delete once the operation has succeeded.
+	Cleanup []*Resource
 }
 
 // New returns a Service without stacks.
 func New(o Options) *Service {
 	if o.OnEvent == nil {
 		o.OnEvent = func(Event) {}
+	}
+	if o.Atomically == nil {
+		o.Atomically = func(f func()) { f() }
 	}
 	return &Service{options: o, stacks: map[string]*stack{}}
 }
@@ -198,7 +216,7 @@ func (s *Service) Create(in Input) (id string, err error) {
 		return "", err
 	}
 	s.stacks[st.ID] = st
-	s.begin(st, func(op *operation) { op.create(target) })
+	s.begin(st, in, func(op *operation) { op.create(target) })
 	return st.ID, nil
 }
 
@@ -220,7 +238,7 @@ func (s *Service) Update(in Input) (id string, err error) {
 	if !st.differs(target) {
 		return "", awsapi.Errorf("ValidationError", "No updates are to be performed.")
 	}
-	s.begin(st, func(op *operation) { op.update(target) })
+	s.begin(st, in, func(op *operation) { op.update(target) })
 	return st.ID, nil
 }
 
@@ -242,7 +260,7 @@ func (s *Service) Delete(name string) error {
 	if importer := s.importer(st); importer != "" {
 		return awsapi.Errorf("ValidationError", "Stack [%s] has exports that stack %s imports: delete that one first", st.Name, importer)
 	}
-	s.begin(st, (*operation).delete)
+	s.begin(st, Input{}, (*operation).delete)
 	return nil
 }
 
@@ -324,17 +342,25 @@ func (s *Service) newStack(in Input) (*stack, error) {
 			Created: time.Now().UTC(), TerminationProtection: in.TerminationProtection,
 			Resources: map[string]*Resource{},
 		},
-		changeSets: map[string]*ChangeSet{}, idle: idle,
+		ChangeSets: map[string]*ChangeSet{}, idle: idle,
 	}, nil
 }
 
 // begin runs an operation on a stack in the background; s.mu is held.
-func (s *Service) begin(st *stack, run func(*operation)) {
+func (s *Service) begin(st *stack, in Input, run func(*operation)) {
+	st.Pending, st.Begun = &pending{Input: in}, len(st.Events)
+	s.run(st, run)
+}
+
+func (s *Service) run(st *stack, f func(*operation)) {
 	idle := make(chan struct{})
-	st.idle, st.begun = idle, len(st.Events)
+	st.idle = idle
 	s.work.Go(func() {
-		defer close(idle)
-		run(&operation{service: s, stack: st})
+		f(&operation{service: s, stack: st})
+		s.mu.Lock()
+		st.Pending = nil
+		s.mu.Unlock()
+		close(idle)
 	})
 }
 
@@ -421,7 +447,7 @@ func (s *Stack) copy() *Stack {
 // operation, for a person.
 func (st *stack) failures() string {
 	var reasons []string
-	for _, e := range st.Events[st.begun:] {
+	for _, e := range st.Events[st.Begun:] {
 		if e.LogicalID != st.Name && strings.HasSuffix(e.Status, "_FAILED") {
 			reasons = append(reasons, fmt.Sprintf("%s (%s): %s", e.LogicalID, e.Type, e.StatusReason))
 		}

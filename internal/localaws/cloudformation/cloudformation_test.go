@@ -19,9 +19,11 @@ var account = awsapi.Account{ID: "123456789012", Region: "eu-west-1"}
 type world struct {
 	mu  sync.Mutex
 	log []string
-	// failCreate and failDelete name logical ids.
-	failCreate, failDelete map[string]bool
+	faults
 }
+
+// faults are the logical ids with which the world does not go along.
+type faults struct{ failCreate, failUpdate, failDelete map[string]bool }
 
 func (w *world) note(what string) {
 	w.mu.Lock()
@@ -37,7 +39,8 @@ func (w *world) took() []string {
 
 func (w *world) thing() Type {
 	return Type{
-		Properties: []string{"Name", "Needs", "Tags"},
+		Properties:  []string{"Name", "Needs", "Size", "Tags"},
+		Replacement: []string{"Name"},
 		Create: func(r Request) (Result, error) {
 			if w.failCreate[r.LogicalID] {
 				return Result{}, errors.New("the world says no")
@@ -48,6 +51,13 @@ func (w *world) thing() Type {
 				name = r.GeneratedName(64)
 			}
 			return Result{PhysicalID: name, Attributes: map[string]any{"Arn": "arn:" + name}}, nil
+		},
+		Update: func(r Request) (Result, error) {
+			if w.failUpdate[r.LogicalID] && fmt.Sprint(r.Properties["Size"]) != "1" {
+				return Result{}, errors.New("the world will not change")
+			}
+			w.note("~" + r.LogicalID + fmt.Sprint(r.Previous["Size"], "->", r.Properties["Size"]))
+			return Result{PhysicalID: r.PhysicalID, Attributes: map[string]any{"Arn": "arn:" + r.PhysicalID}}, nil
 		},
 		Delete: func(r Request) error {
 			if w.failDelete[r.LogicalID] {
@@ -157,7 +167,7 @@ func TestIndependentResourcesAreMadeSideBySide(t *testing.T) {
 
 func TestAFailedCreateRollsBackAndLeavesNothing(t *testing.T) {
 	t.Parallel()
-	w := &world{failCreate: map[string]bool{"B": true}}
+	w := &world{faults: faults{failCreate: map[string]bool{"B": true}}}
 	s := w.service()
 	stack, err := create(t, s, "Chain", chain)
 	if err == nil || !strings.Contains(err.Error(), "B (Test::Thing): the world says no") {
@@ -187,7 +197,7 @@ func TestAFailedCreateRollsBackAndLeavesNothing(t *testing.T) {
 
 func TestAFailedDeleteKeepsWhatItNeedsAndCanBeTriedAgain(t *testing.T) {
 	t.Parallel()
-	w := &world{failDelete: map[string]bool{"B": true}}
+	w := &world{faults: faults{failDelete: map[string]bool{"B": true}}}
 	s := w.service()
 	stack, err := create(t, s, "Chain", chain)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"lastwill/internal/localaws/awsapi"
 )
 
-// An operation creates, updates or deletes one stack.
+// An operation creates, updates or deletes one stack. What it must not forget in
+// a restart is in the stack's Pending.
 type operation struct {
 	service *Service
 	stack   *stack
@@ -22,18 +23,14 @@ type operation struct {
 	scope   *scope
 	// failed stops what has not begun yet.
 	failed atomic.Bool
-
-	mu      sync.Mutex
-	undo    []undo      // what rollback takes back, in the order in which it was done
-	cleanup []*Resource // replaced and removed resources
 }
 
 // undo remembers how to take back one change to a resource.
 type undo struct {
-	now    *Resource // created or changed by this operation
-	before *Resource // nil if it did not exist
-	// replaced tells that before still exists beside now.
-	replaced bool
+	Now    *Resource // created or changed by this operation
+	Before *Resource // nil if it did not exist
+	// Replaced tells that Before still exists beside Now.
+	Replaced bool
 }
 
 var (
@@ -56,6 +53,10 @@ func (op *operation) create(t *target) {
 		return
 	}
 	op.stackEvent("ROLLBACK_IN_PROGRESS", reason)
+	op.rollBackCreate()
+}
+
+func (op *operation) rollBackCreate() {
 	if op.deleteResources(true) != nil {
 		op.stackEvent("ROLLBACK_FAILED", op.failedReason(nil, "delete"))
 		return
@@ -71,8 +72,7 @@ func (op *operation) update(t *target) {
 	if err == nil {
 		op.commit()
 		op.stackEvent("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "")
-		op.clean(op.cleanup)
-		op.stackEvent("UPDATE_COMPLETE", "")
+		op.finish("UPDATE_COMPLETE")
 		return
 	}
 	reason := op.failedReason(err, "update")
@@ -80,16 +80,31 @@ func (op *operation) update(t *target) {
 		op.stackEvent("UPDATE_FAILED", reason)
 		return
 	}
+	op.forgetCleanup()
 	op.stackEvent("UPDATE_ROLLBACK_IN_PROGRESS", reason)
-	created, err := op.rollBack()
-	if err != nil {
+	op.rollBackUpdate()
+}
+
+func (op *operation) rollBackUpdate() {
+	if err := op.takeBack(); err != nil {
 		op.stackEvent("UPDATE_ROLLBACK_FAILED", op.failedReason(err, "update"))
 		return
 	}
 	op.stackEvent("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", "")
-	op.clean(created)
-	op.stackEvent("UPDATE_ROLLBACK_COMPLETE", "")
+	op.finish("UPDATE_ROLLBACK_COMPLETE")
 }
+
+// finish deletes what the stack no longer has. A resource that cannot be deleted
+// stays behind with an event that says so, as on AWS: the operation itself has
+// ended.
+func (op *operation) finish(status string) {
+	_ = op.deleteInOrder(op.cleanup(), func(r *Resource) bool {
+		return retained(r.DeletionPolicy) || retained(r.UpdateReplacePolicy)
+	}) // each failure is an event
+	op.stackEvent(status, "")
+}
+
+func retained(policy string) bool { return policy == "Retain" || policy == "RetainExceptOnCreate" }
 
 func (op *operation) delete() {
 	op.stackEvent("DELETE_IN_PROGRESS", "User Initiated")
@@ -206,12 +221,10 @@ func needsReplacement(kind Type, existing, wanted *Resource) bool {
 
 func (op *operation) createResource(kind Type, r *Resource) error {
 	op.event(r, "CREATE_IN_PROGRESS", "")
-	result, err := kind.Create(op.request(r, nil))
-	if err != nil {
+	if err := op.change(kind.Create, r, nil, undo{Now: r}); err != nil {
 		op.event(r, "CREATE_FAILED", err.Error())
 		return fmt.Errorf("%s: %w", r.LogicalID, err)
 	}
-	op.put(r, result, undo{now: r})
 	op.event(r, "CREATE_COMPLETE", "")
 	return nil
 }
@@ -219,31 +232,49 @@ func (op *operation) createResource(kind Type, r *Resource) error {
 func (op *operation) updateResource(kind Type, existing, r *Resource) error {
 	r.PhysicalID = existing.PhysicalID
 	op.event(r, "UPDATE_IN_PROGRESS", "")
-	result, err := kind.Update(op.request(r, existing.Properties))
-	if err != nil {
+	if err := op.change(kind.Update, r, existing.Properties, undo{Now: r, Before: existing}); err != nil {
 		op.event(r, "UPDATE_FAILED", err.Error())
 		return fmt.Errorf("%s: %w", r.LogicalID, err)
 	}
-	op.put(r, result, undo{now: r, before: existing})
 	op.event(r, "UPDATE_COMPLETE", "")
 	return nil
 }
 
-// replaceResource makes the new resource before the old one goes, which the
-// cleanup does once everything else has succeeded.
+// replaceResource makes the new resource before the old one goes, which happens
+// once everything else has succeeded.
 func (op *operation) replaceResource(kind Type, existing, r *Resource) error {
-	op.event(r, "UPDATE_IN_PROGRESS", "Requested update requires the creation of a new physical resource; hence creating one.")
-	result, err := kind.Create(op.request(r, nil))
-	if err != nil {
+	if op.target.input.DisableRollback {
+		err := errors.New("replacement type updates not permitted on stack with disable-rollback")
 		op.event(r, "UPDATE_FAILED", err.Error())
 		return fmt.Errorf("%s: %w", r.LogicalID, err)
 	}
-	op.put(r, result, undo{now: r, before: existing, replaced: true})
-	op.mu.Lock()
-	op.cleanup = append(op.cleanup, existing)
-	op.mu.Unlock()
+	op.event(r, "UPDATE_IN_PROGRESS", "Requested update requires the creation of a new physical resource; hence creating one.")
+	if err := op.change(kind.Create, r, nil, undo{Now: r, Before: existing, Replaced: true}); err != nil {
+		op.event(r, "UPDATE_FAILED", err.Error())
+		return fmt.Errorf("%s: %w", r.LogicalID, err)
+	}
 	op.event(r, "UPDATE_COMPLETE", "")
 	return nil
+}
+
+// change makes or changes a resource and records it with the way back.
+func (op *operation) change(do func(Request) (Result, error), r *Resource, previous map[string]any, u undo) (err error) {
+	op.service.options.Atomically(func() {
+		var result Result
+		if result, err = do(op.request(r, previous)); err != nil {
+			return
+		}
+		op.service.mu.Lock()
+		defer op.service.mu.Unlock()
+		r.PhysicalID, r.Attributes = result.PhysicalID, result.Attributes
+		op.stack.Resources[r.LogicalID] = r
+		pending := op.stack.Pending
+		pending.Undo = append(pending.Undo, u)
+		if u.Replaced {
+			pending.Cleanup = append(pending.Cleanup, u.Before)
+		}
+	})
+	return err
 }
 
 // keep takes over what a template says of a resource beside its properties.
@@ -254,26 +285,35 @@ func (op *operation) keep(existing, wanted *Resource) {
 	existing.DeletionPolicy, existing.UpdateReplacePolicy = wanted.DeletionPolicy, wanted.UpdateReplacePolicy
 }
 
-func (op *operation) put(r *Resource, result Result, u undo) {
-	op.service.mu.Lock()
-	defer op.service.mu.Unlock()
-	r.PhysicalID, r.Attributes = result.PhysicalID, result.Attributes
-	op.stack.Resources[r.LogicalID] = r
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	op.undo = append(op.undo, u)
-}
-
-// remove sets aside the resources that the target does not have; the cleanup
-// deletes them.
+// remove sets aside the resources that the target does not have, to be deleted
+// in the end.
 func (op *operation) remove() {
 	op.service.mu.Lock()
 	defer op.service.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(op.stack.Resources)) {
-		if !op.target.has(id) {
-			op.cleanup = append(op.cleanup, op.stack.Resources[id])
+		r := op.stack.Resources[id]
+		aside := slices.ContainsFunc(op.stack.Pending.Cleanup, r.same)
+		if !op.target.has(id) && !aside {
+			op.stack.Pending.Cleanup = append(op.stack.Pending.Cleanup, r)
 		}
 	}
+}
+
+func (op *operation) cleanup() []*Resource {
+	op.service.mu.Lock()
+	defer op.service.mu.Unlock()
+	return slices.Clone(op.stack.Pending.Cleanup)
+}
+
+func (op *operation) forgetCleanup() {
+	op.service.mu.Lock()
+	defer op.service.mu.Unlock()
+	op.stack.Pending.Cleanup = nil
+}
+
+// same tells whether both are the same physical resource.
+func (r *Resource) same(other *Resource) bool {
+	return r.LogicalID == other.LogicalID && r.Type == other.Type && r.PhysicalID == other.PhysicalID
 }
 
 // commit makes the target what the stack is.
@@ -284,61 +324,74 @@ func (op *operation) commit() {
 	op.stack.TemplateBody, op.stack.Description = string(in.TemplateBody), op.target.template.Description
 	op.stack.Parameters, op.stack.Tags, op.stack.RoleARN = maps.Clone(in.Parameters), maps.Clone(in.Tags), in.RoleARN
 	op.stack.Updated, op.stack.DisableRollback = time.Now().UTC(), in.DisableRollback
-	for _, r := range op.cleanup {
-		if op.stack.Resources[r.LogicalID] == r {
-			delete(op.stack.Resources, r.LogicalID)
+	for _, r := range op.stack.Pending.Cleanup {
+		op.forget(r)
+	}
+}
+
+// forget removes a resource from the stack if it is the one there; service.mu is held.
+func (op *operation) forget(r *Resource) {
+	if there := op.stack.Resources[r.LogicalID]; there != nil && there.same(r) {
+		delete(op.stack.Resources, r.LogicalID)
+	}
+}
+
+// takeBack takes back what an update changed, last change first, and sets aside
+// what it created.
+func (op *operation) takeBack() error {
+	for {
+		op.service.mu.Lock()
+		left := op.stack.Pending.Undo
+		op.service.mu.Unlock()
+		if len(left) == 0 {
+			return nil
+		}
+		if err := op.takeBackOne(left[len(left)-1]); err != nil {
+			return err
 		}
 	}
 }
 
-// rollBack takes back what an update changed, last change first. It returns the
-// resources that the update created, for the cleanup.
-func (op *operation) rollBack() (created []*Resource, err error) {
-	for _, u := range slices.Backward(op.undo) {
-		if u.before == nil || u.replaced {
-			created = append(created, u.now)
-		}
-		restored := u.before
-		if u.before != nil && !u.replaced {
-			if restored, err = op.restore(u); err != nil {
-				return nil, err
+func (op *operation) takeBackOne(u undo) (err error) {
+	inPlace := u.Before != nil && !u.Replaced
+	restored := u.Before
+	if inPlace {
+		copied := *u.Before
+		restored = &copied
+		op.event(restored, "UPDATE_IN_PROGRESS", "")
+	}
+	op.service.options.Atomically(func() {
+		result := Result{}
+		if inPlace {
+			result, err = op.service.options.Types[restored.Type].Update(op.request(restored, u.Now.Properties))
+			if err != nil {
+				return
 			}
 		}
 		op.service.mu.Lock()
+		defer op.service.mu.Unlock()
+		pending := op.stack.Pending
+		pending.Undo = pending.Undo[:len(pending.Undo)-1]
+		if inPlace {
+			restored.PhysicalID, restored.Attributes = result.PhysicalID, result.Attributes
+		} else {
+			pending.Cleanup = append(pending.Cleanup, u.Now)
+		}
 		if restored == nil {
-			delete(op.stack.Resources, u.now.LogicalID)
+			delete(op.stack.Resources, u.Now.LogicalID)
 		} else {
 			op.stack.Resources[restored.LogicalID] = restored
 		}
-		op.service.mu.Unlock()
+	})
+	switch {
+	case err != nil:
+		op.event(restored, "UPDATE_FAILED", err.Error())
+		return fmt.Errorf("%s: %w", restored.LogicalID, err)
+	case inPlace:
+		op.event(restored, "UPDATE_COMPLETE", "")
 	}
-	return created, nil
+	return nil
 }
-
-// restore updates a resource back to what it was.
-func (op *operation) restore(u undo) (*Resource, error) {
-	r := *u.before
-	op.event(&r, "UPDATE_IN_PROGRESS", "")
-	result, err := op.service.options.Types[r.Type].Update(op.request(&r, u.now.Properties))
-	if err != nil {
-		op.event(&r, "UPDATE_FAILED", err.Error())
-		return nil, fmt.Errorf("%s: %w", r.LogicalID, err)
-	}
-	r.PhysicalID, r.Attributes = result.PhysicalID, result.Attributes
-	op.event(&r, "UPDATE_COMPLETE", "")
-	return &r, nil
-}
-
-// clean deletes resources that the stack no longer has. One that cannot be
-// deleted stays behind with an event that says so, as on AWS: the update itself
-// has succeeded.
-func (op *operation) clean(resources []*Resource) {
-	_ = op.deleteInOrder(resources, func(r *Resource) bool {
-		return retained(r.DeletionPolicy) || retained(r.UpdateReplacePolicy)
-	}) // each failure is an event
-}
-
-func retained(policy string) bool { return policy == "Retain" || policy == "RetainExceptOnCreate" }
 
 // deleteResources deletes all resources of the stack. In the rollback of a
 // create, RetainExceptOnCreate does not count.
@@ -372,22 +425,27 @@ func (op *operation) deleteInOrder(resources []*Resource, retain func(*Resource)
 	})
 }
 
-func (op *operation) deleteResource(r *Resource, retain bool) error {
-	if retain {
-		op.event(r, "DELETE_SKIPPED", "")
-	} else {
+func (op *operation) deleteResource(r *Resource, retain bool) (err error) {
+	done := "DELETE_SKIPPED"
+	remove := func(Request) error { return nil }
+	if !retain {
+		done = "DELETE_COMPLETE"
+		remove = op.service.options.Types[r.Type].Delete
 		op.event(r, "DELETE_IN_PROGRESS", "")
-		if err := op.service.options.Types[r.Type].Delete(op.request(r, nil)); err != nil {
-			op.event(r, "DELETE_FAILED", err.Error())
-			return fmt.Errorf("%s: %w", r.LogicalID, err)
+	}
+	op.service.options.Atomically(func() {
+		if err = remove(op.request(r, nil)); err != nil {
+			return
 		}
-		op.event(r, "DELETE_COMPLETE", "")
+		op.service.mu.Lock()
+		defer op.service.mu.Unlock()
+		op.forget(r)
+	})
+	if err != nil {
+		op.event(r, "DELETE_FAILED", err.Error())
+		return fmt.Errorf("%s: %w", r.LogicalID, err)
 	}
-	op.service.mu.Lock()
-	defer op.service.mu.Unlock()
-	if op.stack.Resources[r.LogicalID] == r {
-		delete(op.stack.Resources, r.LogicalID)
-	}
+	op.event(r, done, "")
 	return nil
 }
 
@@ -462,7 +520,7 @@ func (op *operation) failedReason(err error, verb string) string {
 	op.service.mu.Lock()
 	defer op.service.mu.Unlock()
 	var failed []string
-	for _, e := range op.stack.Events[op.stack.begun:] {
+	for _, e := range op.stack.Events[op.stack.Begun:] {
 		if e.LogicalID != op.stack.Name && strings.HasSuffix(e.Status, "_FAILED") {
 			failed = append(failed, e.LogicalID)
 		}
