@@ -10,7 +10,6 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
 
-	"lastwill/constructs/simulator"
 	"lastwill/infra/monitoring"
 	"lastwill/internal/cli"
 )
@@ -32,9 +31,6 @@ func synth() error {
 	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: jsii.Bool(false)})
 	config, err := monitoring.ConfigFrom(func(key string) any { return app.Node().TryGetContext(&key) })
 	if err != nil {
-		return err
-	}
-	if err := (simulator.Props{}).Validate(); err != nil {
 		return err
 	}
 	devices, err := config.Devices(onWorkstation())
