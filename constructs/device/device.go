@@ -71,21 +71,24 @@ func New(scope constructs.Construct, id string, props Props) *Devices {
 	return d
 }
 
-// add relies on references alone for the order of resources: an attachment
+// add names constructs with a dot, which no thing's name has: a thing may be
+// called Policy or pumpCertificate.
+//
+// It relies on references alone for the order of resources: an attachment
 // names both of its ends, so that CloudFormation makes it after them and
 // deletes it before them, as AWS IoT demands (DeleteConflict).
 func (d *Devices) add(scope constructs.Construct, t Thing) {
-	thing := awsiot.NewCfnThing(scope, jsii.String(t.Name), &awsiot.CfnThingProps{ThingName: jsii.String(t.Name)})
-	certificate := awsiot.NewCfnCertificate(scope, jsii.String(t.Name+"Certificate"), &awsiot.CfnCertificateProps{
+	thing := awsiot.NewCfnThing(scope, jsii.String(t.Name+".Thing"), &awsiot.CfnThingProps{ThingName: jsii.String(t.Name)})
+	certificate := awsiot.NewCfnCertificate(scope, jsii.String(t.Name+".Certificate"), &awsiot.CfnCertificateProps{
 		CertificateSigningRequest: jsii.String(t.CSR),
 		Status:                    jsii.String("ACTIVE"),
 	})
 	principal := certificate.AttrArn()
-	awsiot.NewCfnThingPrincipalAttachment(scope, jsii.String(t.Name+"ThingAttachment"), &awsiot.CfnThingPrincipalAttachmentProps{
+	awsiot.NewCfnThingPrincipalAttachment(scope, jsii.String(t.Name+".ThingAttachment"), &awsiot.CfnThingPrincipalAttachmentProps{
 		ThingName: thing.Ref(),
 		Principal: principal,
 	})
-	awsiot.NewCfnPolicyPrincipalAttachment(scope, jsii.String(t.Name+"PolicyAttachment"), &awsiot.CfnPolicyPrincipalAttachmentProps{
+	awsiot.NewCfnPolicyPrincipalAttachment(scope, jsii.String(t.Name+".PolicyAttachment"), &awsiot.CfnPolicyPrincipalAttachmentProps{
 		PolicyName: d.Policy.Ref(),
 		Principal:  principal,
 	})

@@ -1,8 +1,12 @@
 package device_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
 
 	"lastwill/constructs/device"
 	"lastwill/test/cdktest"
@@ -55,5 +59,24 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 				t.Errorf("Validate:\n got %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+func TestNoNameOfAThingIsTaken(t *testing.T) {
+	var things []device.Thing
+	for _, name := range []string{"Policy", "pump", "pumpThing", "pumpCertificate", "pump-Certificate", "pump_Certificate", "pump:Certificate"} {
+		things = append(things, device.Thing{Name: name, CSR: "CSR"})
+	}
+	var template struct{ Resources map[string]any }
+	err := json.Unmarshal(cdktest.Template(t, func(app awscdk.App) awscdk.Stack {
+		stack := awscdk.NewStack(app, jsii.String("Test"), nil)
+		device.New(stack, "Devices", device.Props{Things: things, ConnectedTopic: "/a", WillTopic: "/b"})
+		return stack
+	}), &template)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(template.Resources), device.SharedResources+len(things)*device.ResourcesPerThing; got != want {
+		t.Errorf("%d resources, want %d", got, want)
 	}
 }
