@@ -209,20 +209,16 @@ func (d *Device) wait(ctx context.Context, token mqtt.Token) error {
 	defer cancel()
 	select {
 	case <-token.Done():
-	case <-d.done:
 	case <-ctx.Done():
 	}
 	select {
-	case <-token.Done():
-	case <-d.done:
+	case <-token.Done(): // even if ctx has ended in the meantime
 	default:
 		return context.Cause(ctx)
 	}
 	if token.Error() != nil && !d.client.IsConnectionOpen() {
-		<-d.done // paho tells the waiting first, then why the connection was lost
-	}
-	if d.Err() != nil {
-		return d.Err()
+		<-d.done // paho tells those who wait first, then why the connection was lost
+		return d.alreadyEnded()
 	}
 	return token.Error()
 }

@@ -65,11 +65,11 @@ const describeEndpoint = `"aws iot describe-endpoint --endpoint-type iot:Data-AT
 func dialFailed(ctx context.Context, addr string, err error) error {
 	var dns *net.DNSError
 	switch {
-	case ctx.Err() != nil || isTimeout(err):
-		return interrupted(ctx, addr, "waiting for the TCP connection")
-	case errors.As(err, &dns):
+	case errors.As(err, &dns) && !errors.Is(ctx.Err(), context.Canceled):
 		return fail(NameNotFound, fmt.Errorf("connect to %s: the name %q cannot be resolved: %w", addr, dns.Name, err),
 			"check the endpoint's spelling: %s; check also that this machine reaches a name server", describeEndpoint)
+	case ctx.Err() != nil || isTimeout(err):
+		return interrupted(ctx, addr, "waiting for the TCP connection")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fail(Unreachable, fmt.Errorf("connect to %s: nothing listens there: %w", addr, err),
 			"check endpoint and port (AWS IoT Core: 8883); is the local endpoint running?")

@@ -217,8 +217,8 @@ func TestADeviceLeavesOnce(t *testing.T) {
 	if err := d.Disconnect(); err == nil || err.Error() != left {
 		t.Errorf("Disconnect after Drop: %v", err)
 	}
-	if err := d.Announce(t.Context()); err == nil {
-		t.Error("Announce after Drop: no error")
+	if err := d.Announce(t.Context()); err == nil || !strings.Contains(err.Error(), left) {
+		t.Errorf("Announce after Drop: %v", err)
 	}
 }
 
