@@ -94,7 +94,7 @@ func checkLines(t *testing.T, raw []byte) {
 func TestLinksStayWholeInRawMail(t *testing.T) {
 	t.Parallel()
 	link := "http://127.0.0.1:4566/_lwt/sns/confirm?TopicArn=arn:aws:sns:us-east-1:000000000000:t&Token=" + strings.Repeat("0f", 100)
-	raw, err := Message{From: Address{Address: "a@b"}, To: Address{Address: "c@d"}, Body: "visit\n" + link + "\n"}.encode()
+	raw, err := Message{From: Address{Address: "a@b"}, To: Address{Address: "c@d"}, Body: "visit\r\n" + link + "\n"}.encode()
 	if err != nil {
 		t.Fatal(err)
 	}
