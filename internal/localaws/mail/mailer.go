@@ -26,9 +26,9 @@ const (
 	maxQueuedBytes = 64 << 20
 )
 
-// Each worker keeps one SMTP connection open, because greeting and EHLO would
-// cost every alert two round trips more.
-const workers = 2
+// Each connection is kept open, because greeting and EHLO would cost every
+// alert two round trips more.
+const connections = 2
 
 const (
 	// commandTimeout bounds connecting and each SMTP command.
@@ -69,18 +69,22 @@ type job struct {
 // NewMailer returns a Mailer for the SMTP server at addr (host:port). It
 // connects when there is a first mail.
 func NewMailer(addr string, log *slog.Logger) *Mailer {
+	return newMailer(addr, log, connections, []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second})
+}
+
+func newMailer(addr string, log *slog.Logger, connections int, retries []time.Duration) *Mailer {
 	stopped, stop := context.WithCancel(context.Background())
 	m := &Mailer{
 		addr:    addr,
 		log:     log,
-		retries: []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second},
+		retries: retries,
 		queue:   make(chan job, maxQueuedMails),
 		room:    maxQueuedBytes,
 		stopped: stopped,
 		stop:    stop,
 		allDone: make(chan struct{}),
 	}
-	for range workers {
+	for range connections {
 		m.workers.Go(m.work)
 	}
 	return m

@@ -38,11 +38,12 @@ func newMailbox(t *testing.T, dir string) *Mailbox {
 	return b
 }
 
-// newMailer has retries that cost no time.
-func newMailer(t *testing.T, addr string, log *slog.Logger) *Mailer {
+// noPauses makes retries that cost no time.
+var noPauses = []time.Duration{0, 0, 0}
+
+func startMailer(t *testing.T, addr string, log *slog.Logger) *Mailer {
 	t.Helper()
-	m := NewMailer(addr, log)
-	m.retries = []time.Duration{0, 0, 0}
+	m := newMailer(addr, log, connections, noPauses)
 	t.Cleanup(func() { _ = m.Close(t.Context()) })
 	return m
 }
@@ -72,7 +73,7 @@ func subjects(t *testing.T, mails []Mail) map[string]int {
 func TestEveryMailArrivesOnce(t *testing.T) {
 	t.Parallel()
 	b := newMailbox(t, "")
-	m := newMailer(t, b.Addr(), quiet)
+	m := startMailer(t, b.Addr(), quiet)
 	const n = 500
 	for i := range n {
 		send(t, m, alert(fmt.Sprint("alert ", i)))
@@ -91,7 +92,7 @@ func TestEveryMailArrivesOnce(t *testing.T) {
 func TestUnicodeAddressArrives(t *testing.T) {
 	t.Parallel()
 	b := newMailbox(t, "")
-	m := newMailer(t, b.Addr(), quiet)
+	m := startMailer(t, b.Addr(), quiet)
 	msg := alert("s")
 	msg.To.Address = "jürgen@例え.jp"
 	send(t, m, msg)
@@ -188,8 +189,7 @@ func TestMailerTriesAgain(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer
 			s := newScript(t, tt.replies...)
-			m := NewMailer(s.Addr().String(), slog.New(slog.NewTextHandler(&log, nil)))
-			m.retries = []time.Duration{0, 0, 0}
+			m := newMailer(s.Addr().String(), slog.New(slog.NewTextHandler(&log, nil)), 1, noPauses)
 			for i := range tt.mails {
 				send(t, m, alert(fmt.Sprint("alert ", i)))
 				if err := m.Flush(t.Context()); err != nil {
@@ -255,7 +255,7 @@ func TestMailboxFolder(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "mails")
 	b := newMailbox(t, dir)
-	m := newMailer(t, b.Addr(), quiet)
+	m := startMailer(t, b.Addr(), quiet)
 	for i := range 3 { // one after the other, so that their order is known
 		send(t, m, alert(fmt.Sprint("alert ", i)))
 		if _, err := b.Wait(t.Context(), i); err != nil {
@@ -286,7 +286,7 @@ func TestMailboxFolder(t *testing.T) {
 	if got := again.List(); len(got) != 3 {
 		t.Fatalf("%d mails after a restart, want 3", len(got))
 	}
-	send(t, newMailer(t, again.Addr(), quiet), alert("after"))
+	send(t, startMailer(t, again.Addr(), quiet), alert("after"))
 	mails, err := again.Wait(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
@@ -310,7 +310,7 @@ func TestMailThatCannotBeStoredIsNotTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	m := newMailer(t, b.Addr(), slog.New(slog.NewTextHandler(&log, nil)))
+	m := startMailer(t, b.Addr(), slog.New(slog.NewTextHandler(&log, nil)))
 	send(t, m, alert("s"))
 	if err := m.Close(t.Context()); err != nil {
 		t.Fatal(err)
