@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"lastwill/internal/cli"
@@ -47,7 +48,9 @@ func live(ctx context.Context, o options, cfg device.Config, r *reporter) error 
 		r.disconnected(cfg)
 		return nil
 	case err != nil:
-		d.Disconnect() // an error means that nothing is connected any more
+		if d.Err() == nil { // the connection stands
+			err = errors.Join(err, d.Disconnect())
+		}
 		return err
 	}
 	at, err := d.Drop()

@@ -46,7 +46,7 @@ func (r *reporter) say(e event, format string, args ...any) {
 	if r.json {
 		encoder := json.NewEncoder(r.out)
 		encoder.SetEscapeHTML(false)
-		encoder.Encode(e)
+		_ = encoder.Encode(e) // to a terminal or a pipe; there is nobody left to tell
 		return
 	}
 	fmt.Fprintf(r.out, "%s  %s\n", e.Time.Format("15:04:05.000"), fmt.Sprintf(format, args...))

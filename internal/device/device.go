@@ -246,7 +246,7 @@ func (d *Device) Disconnect() error {
 		return d.alreadyEnded()
 	}
 	// paho's own Disconnect does not tell whether it has sent the packet.
-	d.conn.SetWriteDeadline(time.Now().Add(timeout))
+	d.conn.SetDeadline(time.Now().Add(timeout))
 	err := packets.NewControlPacket(packets.Disconnect).Write(d.conn)
 	d.conn.Close()
 	d.stop()
