@@ -24,8 +24,11 @@ type Role struct {
 	TrustPolicy string
 	// Policies are the inline policies by name.
 	Policies map[string]string
-	Tags     awsapi.Tags
-	Created  time.Time
+	// ManagedPolicies are ARNs of AWS's own policies. What they allow is not known
+	// here, so they allow nothing.
+	ManagedPolicies []string
+	Tags            awsapi.Tags
+	Created         time.Time
 }
 
 type role struct {
@@ -50,6 +53,7 @@ func New(account awsapi.Account) *Service {
 // RoleInput describes a role to create.
 type RoleInput struct {
 	Name, Path, Description, TrustPolicy string
+	ManagedPolicies                      []string
 	Tags                                 awsapi.Tags
 }
 
@@ -74,12 +78,27 @@ func (s *Service) CreateRole(in RoleInput) (Role, error) {
 		Role: Role{
 			Name: in.Name, Path: in.Path, Description: in.Description, TrustPolicy: in.TrustPolicy,
 			ARN: s.account.GlobalARN("iam", "role"+in.Path+in.Name), ID: "AROA" + strings.ToUpper(awsapi.NewHex(8)),
-			Tags: maps.Clone(in.Tags), Created: time.Now().UTC(),
+			ManagedPolicies: slices.Clone(in.ManagedPolicies), Tags: maps.Clone(in.Tags), Created: time.Now().UTC(),
 		},
 		trust: trust, policies: map[string]*policy.Document{},
 	}
 	s.roles[in.Name] = r
 	return r.copy(), nil
+}
+
+// UpdateRole changes all of a role but its name, path and inline policies.
+func (s *Service) UpdateRole(in RoleInput) (updated Role, err error) {
+	trust, err := parse(in.TrustPolicy)
+	if err != nil {
+		return Role{}, err
+	}
+	err = s.change(in.Name, func(r *role) error {
+		r.trust, r.TrustPolicy, r.Description = trust, in.TrustPolicy, in.Description
+		r.ManagedPolicies, r.Tags = slices.Clone(in.ManagedPolicies), maps.Clone(in.Tags)
+		updated = r.copy()
+		return nil
+	})
+	return updated, err
 }
 
 // PutRolePolicy sets an inline policy of a role.
@@ -215,7 +234,7 @@ func (s *Service) get(name string) (*role, error) {
 func (r *role) copy() Role {
 	c := r.Role
 	c.Policies = maps.Clone(r.Policies)
-	c.Tags = maps.Clone(r.Tags)
+	c.Tags, c.ManagedPolicies = maps.Clone(r.Tags), slices.Clone(r.ManagedPolicies)
 	return c
 }
 

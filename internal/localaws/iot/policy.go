@@ -85,6 +85,18 @@ func (s *Service) CreatePolicyVersion(name, document string, setDefault bool) (P
 	return p.version(p.versions[len(p.versions)-1]), nil
 }
 
+// TagPolicy sets the tags of a policy.
+func (s *Service) TagPolicy(name string, t awsapi.Tags) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.policy(name)
+	if err != nil {
+		return err
+	}
+	p.tags = tags(t)
+	return nil
+}
+
 // DeletePolicyVersion removes a version that is not the default one.
 func (s *Service) DeletePolicyVersion(name, id string) error {
 	s.mu.Lock()

@@ -121,6 +121,18 @@ func (s *Service) ReplaceTopicRule(name string, payload TopicRulePayload) error 
 	return nil
 }
 
+// TagTopicRule sets the tags of a rule.
+func (s *Service) TagTopicRule(name string, t awsapi.Tags) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.rule(name)
+	if err != nil {
+		return err
+	}
+	r.Tags = tags(t)
+	return nil
+}
+
 // GetTopicRule returns a rule.
 func (s *Service) GetTopicRule(name string) (TopicRule, error) {
 	s.mu.RLock()

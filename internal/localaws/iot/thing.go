@@ -48,6 +48,19 @@ func (s *Service) CreateThing(name string, attributes map[string]string) (Thing,
 	return t.copy(), nil
 }
 
+// UpdateThing sets the attributes of a thing.
+func (s *Service) UpdateThing(name string, attributes map[string]string) (Thing, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.thing(name)
+	if err != nil {
+		return Thing{}, err
+	}
+	t.Attributes = maps.Clone(attributes)
+	t.Version++
+	return t.copy(), nil
+}
+
 // DescribeThing returns a thing.
 func (s *Service) DescribeThing(name string) (Thing, error) {
 	s.mu.RLock()

@@ -69,6 +69,18 @@ func (s *Service) Create(name string, retentionInDays int, tags awsapi.Tags) (Gr
 	return g.Group, nil
 }
 
+// Update sets the retention and the tags of a log group.
+func (s *Service) Update(name string, retentionInDays int, tags awsapi.Tags) (Group, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, err := s.get(name)
+	if err != nil {
+		return Group{}, err
+	}
+	g.RetentionInDays, g.Tags = retentionInDays, maps.Clone(tags)
+	return g.Group, nil
+}
+
 // Delete deletes a log group with its events.
 func (s *Service) Delete(name string) error {
 	s.mu.Lock()
