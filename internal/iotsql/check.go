@@ -361,7 +361,7 @@ func (c *checker) filter(from source) {
 	literal := strings.NewReplacer("+", "", "#", "").Replace(from.filter)
 	switch {
 	case from.filter == "":
-	case strings.HasPrefix(from.filter, "$aws/rules/"):
+	case strings.HasPrefix(from.filter, basicIngest):
 		c.add(from.at, "this filter never matches: messages to $aws/rules/... go to the rule that they name")
 	case slashes > maxTopicSlashes && !strings.HasPrefix(from.filter, "$aws/"):
 		c.add(from.at, "this filter never matches: it has %d slashes, a topic has at most %d", slashes, maxTopicSlashes)

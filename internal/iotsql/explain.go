@@ -9,9 +9,9 @@ import (
 type Explanation struct {
 	// Fired is as in Result.
 	Fired bool
-	// Filter is the topic filter if that does not match the message's topic,
-	// otherwise empty.
-	Filter, Topic string
+	// Topic says why the message's topic does not trigger the rule; empty if it
+	// does.
+	Topic string
 	// Reasons are the parts of WHERE that decided against the message.
 	Reasons []Reason
 }
@@ -33,8 +33,8 @@ type Input struct{ SQL, Value string }
 // String is the explanation as text, one line for each reason.
 func (x Explanation) String() string {
 	var lines []string
-	if x.Filter != "" {
-		lines = append(lines, fmt.Sprintf("the topic %s does not match %s", x.Topic, quoteSQL(x.Filter)))
+	if x.Topic != "" {
+		lines = append(lines, x.Topic)
 	}
 	for _, r := range x.Reasons {
 		lines = append(lines, r.String())
@@ -52,18 +52,23 @@ func (r Reason) String() string {
 }
 
 // Explain evaluates the topic filter and WHERE again and says which parts of
-// them kept the rule from firing. Its errors are those of Eval.
+// them kept the rule from firing. A Basic Ingest topic, $aws/rules/..., is taken
+// to name this rule. Its errors are those of Eval.
 func (r *Rule) Explain(m *Message) (Explanation, error) {
 	var x Explanation
-	if !r.MatchesTopic(m.Topic) {
-		x.Filter, x.Topic = r.Filter(), m.Topic
+	switch {
+	case r.MatchesTopic(m.Topic), strings.HasPrefix(m.Topic, basicIngest):
+	case r.Filter() == "":
+		x.Topic = "without FROM only Basic Ingest triggers the rule"
+	default:
+		x.Topic = fmt.Sprintf("the topic %s does not match %s", m.Topic, quoteSQL(r.Filter()))
 	}
 	e := &env{m: m, ver: r.ver, set: r.stmt.set}
 	where := r.stmt.query.where
 	if where != nil && !e.holds(where) {
 		x.Reasons = e.reasons(where)
 	}
-	x.Fired = x.Filter == "" && x.Reasons == nil
+	x.Fired = x.Topic == "" && x.Reasons == nil
 	return x, e.err
 }
 

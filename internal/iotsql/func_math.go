@@ -29,7 +29,7 @@ var mathFunctions = []function{
 	{name: "exp", min: 1, max: 1, returns: maybeNumber, apply: double(math.Exp)},
 	{name: "floor", min: 1, max: 1, returns: maybeInt, apply: rounded(apd.RoundFloor)},
 	{name: "ln", min: 1, max: 1, returns: maybeNumber, apply: double(math.Log)},
-	{name: "log", min: 1, max: 1, returns: maybeNumber, apply: double(math.Log10)},
+	{name: "log", min: 1, max: 1, returns: maybeNumber, apply: double(log10)},
 	{name: "mod", min: 2, max: 2, returns: maybeNumber, apply: remainder},
 	{name: "nanvl", min: 2, max: 2, apply: nanvl},
 	{name: "power", min: 2, max: 2, returns: maybeNumber, apply: double2(math.Pow)},
@@ -66,6 +66,22 @@ func double2(f func(x, y float64) float64) func(*env, []value) value {
 		}
 		return floatValue(f(x, y), e.ver)
 	}
+}
+
+// log10 is computed with 34 digits: math.Log10(1000) is not 3.
+func log10(x float64) float64 {
+	d, err := new(apd.Decimal).SetFloat64(x)
+	if err != nil || x <= 0 {
+		return math.NaN()
+	}
+	if _, err = decimals.Log10(d, d); err != nil {
+		return math.NaN()
+	}
+	f, err := d.Float64()
+	if err != nil {
+		return math.NaN()
+	}
+	return f
 }
 
 func toFloat(v value, ver Version) (float64, bool) {

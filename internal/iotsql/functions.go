@@ -55,11 +55,15 @@ func orElse(s string, other value) value {
 	return stringValue(s)
 }
 
+// basicIngest begins the topics that name a rule (developer guide,
+// iot-basic-ingest).
+const basicIngest = "$aws/rules/"
+
 // topicOf is the topic, or its level n counted from 1. Of a Basic Ingest topic
 // $aws/rules/name/rest only the rest is told.
 func topicOf(e *env, args []value) value {
 	topic := e.m.Topic
-	if rest, ok := strings.CutPrefix(topic, "$aws/rules/"); ok {
+	if rest, ok := strings.CutPrefix(topic, basicIngest); ok {
 		_, topic, _ = strings.Cut(rest, "/")
 	}
 	if len(args) == 0 {

@@ -53,6 +53,7 @@ func inRange(d *apd.Decimal) *apd.Decimal {
 	case d.Form != apd.Finite:
 		return nil
 	case d.IsZero():
+		d.Negative = false
 		return d
 	}
 	adjusted := int64(d.Exponent) + d.NumDigits() - 1
@@ -80,19 +81,8 @@ func numberValue(text string, ver Version) value {
 		return undefined
 	case isInt:
 		return intValue(d)
-	case ver != V2015 && isWhole(d):
-		return decimalValue(d, ver)
-	case len(text) <= maxDigits && !needsRewrite(text):
-		return value{kind: decimalKind, text: text}
 	}
-	return value{kind: decimalKind, text: d.String()}
-}
-
-// needsRewrite reports whether a String's number is no JSON number as it stands:
-// it has leading zeros.
-func needsRewrite(text string) bool {
-	text = strings.TrimPrefix(text, "-")
-	return len(text) > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9'
+	return decimalValue(d, ver)
 }
 
 // decimalValue is a result of decimals, as a Decimal. Later versions than

@@ -546,8 +546,8 @@ func (p *parser) array() expr {
 	p.newer(open.span, "array literals")
 	var items []expr
 	for !p.accept("]") {
-		if len(items) > 0 {
-			p.expectSeparator("]")
+		if len(items) > 0 && p.separator("]") {
+			break
 		}
 		items = append(items, p.expr())
 	}
@@ -559,8 +559,8 @@ func (p *parser) object() expr {
 	p.newer(open.span, "object literals")
 	o := &objectLiteral{}
 	for !p.accept("}") {
-		if len(o.items) > 0 {
-			p.expectSeparator("}")
+		if len(o.items) > 0 && p.separator("}") {
+			break
 		}
 		key := p.peek()
 		if key.kind != tokString {
@@ -575,10 +575,13 @@ func (p *parser) object() expr {
 	return o
 }
 
-func (p *parser) expectSeparator(end string) {
+// separator takes a comma. The last item of a literal may have one too, as in
+// rules that AWS's samples deploy; then it takes the end and returns true.
+func (p *parser) separator(end string) (ended bool) {
 	if !p.accept(",") {
 		p.unexpected("expected , or " + end)
 	}
+	return p.accept(end)
 }
 
 // reserved words are no attribute names at the beginning of a path.
@@ -686,8 +689,8 @@ func (p *parser) call() expr {
 	p.expect("(")
 	c := &call{fn: fn, name: t.text}
 	for !p.accept(")") {
-		if len(c.args) > 0 {
-			p.expectSeparator(")")
+		if len(c.args) > 0 && !p.accept(",") {
+			p.unexpected("expected , or )")
 		}
 		c.args = append(c.args, p.expr())
 	}

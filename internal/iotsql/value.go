@@ -216,8 +216,9 @@ func toBoolean(v value) (b, ok bool) {
 	return false, false
 }
 
-// toNumber is the conversion to Decimal or Int; ok is false for Undefined and
-// for Null, which no function or operator takes for a number.
+// toNumber is the conversion of a function's or operator's argument to a number:
+// a String becomes a Decimal. ok is false for Undefined, and for Null, which no
+// function or operator takes for a number.
 func toNumber(v value, ver Version) (number value, ok bool) {
 	switch v.kind {
 	case intKind, decimalKind:
@@ -225,7 +226,7 @@ func toNumber(v value, ver Version) (number value, ok bool) {
 	case stringKind:
 		if isDecimalText(v.text) {
 			n := numberValue(v.text, ver)
-			return n, n.kind != undefinedKind
+			return value{kind: decimalKind, text: n.text}, n.kind != undefinedKind
 		}
 	}
 	return undefined, false

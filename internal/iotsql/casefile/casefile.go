@@ -101,7 +101,7 @@ func (p *parser) line(n int, text string) error {
 	case strings.TrimSpace(text) == "" || text[0] == '#':
 		return nil
 	case text == separator:
-		p.inCase, p.last = false, ""
+		p.shared, p.inCase, p.last = map[string]string{}, false, ""
 		return nil
 	case text[0] == ' ' || text[0] == '\t':
 		if p.last == "" {

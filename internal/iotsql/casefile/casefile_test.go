@@ -56,14 +56,15 @@ func TestCases(t *testing.T) {
 	}
 }
 
-func TestFieldsAfterASeparatorHoldForTheCasesThatFollow(t *testing.T) {
+func TestASeparatorBeginsAnew(t *testing.T) {
 	t.Parallel()
 	file := header + `
 case: one
 payload: {"a":1,"b":1}
 want: {"a":1}
 ---
-sql: SELECT VALUE a FROM 't'
+sql: SELECT VALUE a FROM 'u'
+topic: u
 
 case: two
 payload: {"a":2}
