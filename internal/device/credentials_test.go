@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"lastwill/internal/cli"
 	"lastwill/internal/device"
 	"lastwill/internal/device/brokertest"
 )
@@ -171,4 +172,26 @@ func wantNoSecret(t *testing.T, err error, keyFiles ...string) {
 			}
 		}
 	}
+}
+
+// FuzzCredentials checks that no file does worse than to be refused with a hint.
+func FuzzCredentials(f *testing.F) {
+	pki := brokertest.NewPKI(f)
+	cert, key := pki.Issue(f, "lwtThing")
+	for _, file := range []string{cert, key, pki.CAFile} {
+		f.Add(must(os.ReadFile(file)))
+	}
+	f.Add([]byte("-----BEGIN EC PARAMETERS-----\n-----END EC PARAMETERS-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file := files{t, t.TempDir()}.raw("file.pem", data)
+		for _, pair := range [][2]string{{file, key}, {cert, file}} {
+			loaded, err := device.LoadCertificate(pair[0], pair[1])
+			if err == nil && loaded.Leaf == nil || err != nil && cli.Hint(err) == "" {
+				t.Errorf("%q: certificate %v, error %v", data, loaded.Leaf, err)
+			}
+		}
+		if _, err := device.LoadRoots(file); err != nil && cli.Hint(err) == "" {
+			t.Errorf("%q: %v", data, err)
+		}
+	})
 }
