@@ -8,7 +8,8 @@
 // all of them:
 //   - A resource type, property or intrinsic that the stacks do not use is
 //     refused by name.
-//   - One account and one region. State is in memory and gone with the process.
+//   - One account and one region. Log events and retained messages are kept over a
+//     restart only as far as a later change or a proper end saved them.
 //   - What AWS does within seconds or minutes (a role that becomes usable, a
 //     deactivated certificate that loses its connections) happens at once.
 package localaws
@@ -19,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"lastwill/internal/localaws/awsapi"
@@ -39,16 +41,17 @@ var Account = awsapi.Account{ID: "123456789012", Region: "us-east-1"}
 // Options of a Server. The zero value is a server on free ports with a mailbox of
 // its own.
 type Options struct {
-	// HTTPAddress serves the links in mails. Default: a free port on 127.0.0.1.
+	// HTTPAddress is where the AWS APIs and the links in mails are. Default: a free
+	// port on 127.0.0.1.
 	HTTPAddress string
 	// MQTTAddress is where devices connect. Default: a free port on 127.0.0.1.
 	MQTTAddress string
 	// SMTPAddress is the mail server that e-mails are handed to. Default: the
 	// built-in mailbox.
 	SMTPAddress string
-	// MailDir gets a .eml file for each mail of the built-in mailbox. Default:
-	// mails are kept in memory only.
-	MailDir string
+	// DataDir keeps stacks, resources, the certificate authority and mails, so that
+	// a restart goes on with them. Default: all is in memory and gone with the process.
+	DataDir string
 	// ObserveIoT is told what the broker and the rules engine do; it must not block.
 	ObserveIoT func(iot.Event)
 	// ObserveStacks is told every stack event; it must not block.
@@ -68,9 +71,11 @@ type Server struct {
 	// Mailbox is nil when mails go to a server of the user's.
 	Mailbox *mail.Mailbox
 
-	mailer *mail.Mailer
-	http   *http.Server
-	url    string
+	log      *slog.Logger
+	listener net.Listener
+	mailer   *mail.Mailer
+	http     *http.Server
+	state    state
 }
 
 // Start returns a Server whose ports are open.
@@ -78,61 +83,93 @@ func Start(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New()}
+	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New(), log: o.Log}
 	if err := s.start(o); err != nil {
 		return nil, errors.Join(err, s.Close(context.Background()))
 	}
 	return s, nil
 }
 
-func (s *Server) start(o Options) error {
-	listener, err := loopback.Listen(o.HTTPAddress)
+func (s *Server) start(o Options) (err error) {
+	if err := s.openState(o.DataDir); err != nil {
+		return err
+	}
+	if s.listener, err = loopback.Listen(o.HTTPAddress); err != nil {
+		return err
+	}
+	if err := s.openMail(o); err != nil {
+		return err
+	}
+	s.SNS = sns.New(Account, s.mailer, s.URL())
+	s.IoT, err = iot.New(iot.Options{
+		Account: Account, IAM: s.IAM, SNS: s.SNS, Logs: s.Logs,
+		MQTTAddress: o.MQTTAddress, AuthorityDir: o.DataDir, Observe: o.ObserveIoT, Log: o.Log,
+	})
 	if err != nil {
 		return err
 	}
-	s.url = "http://" + listener.Addr().String()
-	if o.SMTPAddress == "" {
-		if s.Mailbox, err = mail.NewMailbox("127.0.0.1:0", o.MailDir, o.Log); err != nil {
-			return errors.Join(err, listener.Close())
-		}
-		o.SMTPAddress = s.Mailbox.Addr()
-	}
-	s.mailer = mail.NewMailer(o.SMTPAddress, o.Log)
-	s.SNS = sns.New(Account, s.mailer, s.url)
-	s.IoT, err = iot.New(iot.Options{
-		Account: Account, IAM: s.IAM, SNS: s.SNS, Logs: s.Logs,
-		MQTTAddress: o.MQTTAddress, Observe: o.ObserveIoT, Log: o.Log,
-	})
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
 	s.CloudFormation = cloudformation.New(cloudformation.Options{
-		Account: Account, Types: s.resourceTypes(), Parameter: s.SSM.Get, OnEvent: o.ObserveStacks,
+		Account: Account, Types: s.resourceTypes(), Parameter: s.SSM.Get, Atomically: s.state.atomically,
+		OnEvent: func(e cloudformation.Event) {
+			s.state.wake()
+			if o.ObserveStacks != nil {
+				o.ObserveStacks(e)
+			}
+		},
 	})
-	s.serve(listener)
+	if err := s.load(); err != nil {
+		return err
+	}
+	if err := s.IoT.Start(); err != nil {
+		return err
+	}
+	go s.keepSaving()
+	s.serve()
+	return s.CloudFormation.Resume()
+}
+
+func (s *Server) openMail(o Options) (err error) {
+	address := o.SMTPAddress
+	if address == "" {
+		dir := o.DataDir
+		if dir != "" {
+			dir = filepath.Join(dir, "mail")
+		}
+		if s.Mailbox, err = mail.NewMailbox("127.0.0.1:0", dir, o.Log); err != nil {
+			return err
+		}
+		address = s.Mailbox.Addr()
+	}
+	s.mailer = mail.NewMailer(address, o.Log)
 	return nil
 }
 
-func (s *Server) serve(listener net.Listener) {
+func (s *Server) serve() {
 	mux := http.NewServeMux()
 	mux.Handle("/_lwt/sns/", s.SNS.Handler())
 	s.http = &http.Server{
-		Handler:           mux,
+		Handler:           s.durable(mux),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 64 << 10,
 	}
-	go func() { _ = s.http.Serve(listener) }() // it ends with ErrServerClosed at Close
+	go func() { _ = s.http.Serve(s.listener) }() // it ends with ErrServerClosed at Close
 }
 
 // URL is the address of the endpoint.
-func (s *Server) URL() string { return s.url }
+func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
 // Flush returns when every e-mail under way is delivered.
 func (s *Server) Flush(ctx context.Context) error { return s.mailer.Flush(ctx) }
 
-// Close ends connections, delivers the mails under way and closes all ports.
+// Close takes no more requests, lets deployments and mails under way end, closes
+// all ports and saves the state. Further calls do nothing.
 func (s *Server) Close(ctx context.Context) error {
 	var errs []error
+	if s.http != nil {
+		errs = append(errs, s.http.Shutdown(ctx))
+	} else if s.listener != nil {
+		errs = append(errs, s.listener.Close())
+	}
 	if s.CloudFormation != nil {
 		s.CloudFormation.Wait()
 	}
@@ -145,8 +182,9 @@ func (s *Server) Close(ctx context.Context) error {
 	if s.Mailbox != nil {
 		errs = append(errs, s.Mailbox.Close())
 	}
-	if s.http != nil {
-		errs = append(errs, s.http.Shutdown(ctx))
+	if s.http != nil { // it was up: there is a state to keep
+		s.state.stop()
+		errs = append(errs, s.save())
 	}
 	return errors.Join(errs...)
 }

@@ -12,9 +12,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
+
+	"lastwill/internal/atomicfile"
 )
 
 // notAfter is the end of every certificate that AWS IoT issues.
@@ -26,6 +31,57 @@ type authority struct {
 	root   *x509.Certificate
 	key    *ecdsa.PrivateKey
 	server tls.Certificate
+}
+
+// openAuthority brings back the authority that a folder keeps, so that devices
+// go on trusting the broker after a restart, or makes one and keeps it there.
+// Without a folder the authority is gone with the process.
+func openAuthority(dir string) (*authority, error) {
+	if dir == "" {
+		return newAuthority()
+	}
+	file := filepath.Join(dir, "authority.pem")
+	kept, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		a, err := newAuthority()
+		if err != nil {
+			return nil, err
+		}
+		kept, err = a.encode()
+		if err != nil {
+			return nil, err
+		}
+		return a, atomicfile.Write(file, kept)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a, err := parseAuthority(kept)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return a, nil
+}
+
+func (a *authority) encode() ([]byte, error) {
+	key, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		return nil, err
+	}
+	return append(a.rootPEM(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...), nil
+}
+
+func parseAuthority(kept []byte) (*authority, error) {
+	pair, err := tls.X509KeyPair(kept, kept)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("the key is not an ECDSA key")
+	}
+	a := &authority{root: pair.Leaf, key: key}
+	return a, a.issueServer()
 }
 
 func newAuthority() (*authority, error) {

@@ -46,6 +46,9 @@ type Options struct {
 	Logs    *logs.Service
 	// MQTTAddress is where devices connect with mutual TLS. Default: a free port on 127.0.0.1.
 	MQTTAddress string
+	// AuthorityDir keeps the key of the certificate authority. Default: the key is
+	// gone with the process.
+	AuthorityDir string
 	// Observe is told what the broker and the rules engine do, as they do it; it
 	// must not block. Default: nobody is told.
 	Observe func(Event)
@@ -68,25 +71,25 @@ type Service struct {
 	index        iotsql.Index[*rule]
 }
 
-// New returns a Service whose broker accepts connections.
+// New returns a Service with an empty registry. Start opens its broker.
 func New(o Options) (*Service, error) {
 	if o.Observe == nil {
 		o.Observe = func(Event) {}
 	}
-	ca, err := newAuthority()
+	ca, err := openAuthority(o.AuthorityDir)
 	if err != nil {
-		return nil, fmt.Errorf("make the local certificate authority: %w", err)
+		return nil, fmt.Errorf("open the local certificate authority: %w", err)
 	}
 	s := &Service{
 		options: o, ca: ca,
 		things: map[string]*thing{}, certificates: map[string]*certificate{},
 		policies: map[string]*iotPolicy{}, rules: map[string]*rule{},
 	}
-	if err := s.startBroker(); err != nil {
-		return nil, err
-	}
 	return s, nil
 }
+
+// Start lets devices connect. The registry may be filled before.
+func (s *Service) Start() error { return s.startBroker() }
 
 // Address is where devices connect: 127.0.0.1 and the port, with mutual TLS.
 func (s *Service) Address() string { return s.address }
@@ -100,9 +103,11 @@ func (s *Service) RootCA() []byte { return s.ca.rootPEM() }
 func (s *Service) ServerTLS() *tls.Config { return s.ca.serverConfig() }
 
 // Close ends all connections and stops the broker. Their wills run no rules: it
-// is the broker that goes, not the devices.
+// is the broker that goes, not the devices. Further calls do nothing.
 func (s *Service) Close() error {
-	s.closing.Store(true)
+	if s.broker == nil || s.closing.Swap(true) {
+		return nil
+	}
 	return s.broker.Close()
 }
 

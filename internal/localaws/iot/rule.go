@@ -91,6 +91,9 @@ var ruleName = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
 // is disabled.
 func (s *Service) CreateTopicRule(name string, payload TopicRulePayload, t awsapi.Tags) (TopicRule, error) {
 	r, err := s.compileRule(name, payload, t)
+	if err == nil {
+		err = s.probeRoles(r)
+	}
 	if err != nil {
 		return TopicRule{}, err
 	}
@@ -106,6 +109,9 @@ func (s *Service) CreateTopicRule(name string, payload TopicRulePayload, t awsap
 // ReplaceTopicRule replaces what a rule does.
 func (s *Service) ReplaceTopicRule(name string, payload TopicRulePayload) error {
 	r, err := s.compileRule(name, payload, nil)
+	if err == nil {
+		err = s.probeRoles(r)
+	}
 	if err != nil {
 		return err
 	}
@@ -217,7 +223,7 @@ func (s *Service) compileRule(name string, p TopicRulePayload, t awsapi.Tags) (*
 			return nil, err
 		}
 	}
-	return r, s.probeRoles(r)
+	return r, nil
 }
 
 // probeRoles makes sure that the rule may assume the role of each action.

@@ -33,7 +33,7 @@ type Event struct {
 
 type group struct {
 	Group
-	events []Event
+	Events []Event
 }
 
 // A Service holds the log groups of one account and region.
@@ -111,10 +111,10 @@ func (s *Service) Put(name, stream, message string) error {
 	if err != nil {
 		return err
 	}
-	if len(g.events) >= maxEvents {
-		g.events = slices.Delete(g.events, 0, len(g.events)-maxEvents+1)
+	if len(g.Events) >= maxEvents {
+		g.Events = slices.Delete(g.Events, 0, len(g.Events)-maxEvents+1)
 	}
-	g.events = append(g.events, Event{Stream: stream, Time: time.Now().UTC(), Message: message})
+	g.Events = append(g.Events, Event{Stream: stream, Time: time.Now().UTC(), Message: message})
 	return nil
 }
 
@@ -126,7 +126,7 @@ func (s *Service) Events(name string) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clone(g.events), nil
+	return slices.Clone(g.Events), nil
 }
 
 func (s *Service) get(name string) (*group, error) {

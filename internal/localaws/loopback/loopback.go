@@ -8,7 +8,7 @@ import (
 
 // Listen listens on a TCP address of the loopback interface; an address that is
 // not is an error. Default: a free port on 127.0.0.1.
-func Listen(address string) (*net.TCPListener, error) {
+func Listen(address string) (net.Listener, error) {
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
@@ -19,5 +19,5 @@ func Listen(address string) (*net.TCPListener, error) {
 	if !resolved.IP.IsLoopback() {
 		return nil, fmt.Errorf("address %q is not on loopback: use 127.0.0.1:%d", address, resolved.Port)
 	}
-	return net.ListenTCP("tcp", resolved)
+	return net.Listen("tcp", resolved.String())
 }

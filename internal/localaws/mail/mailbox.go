@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"lastwill/internal/atomicfile"
 )
 
 // Limits of the Mailbox.
@@ -154,7 +156,7 @@ func (b *Mailbox) store(raw []byte) error {
 	}
 	m := Mail{Name: b.nextName(), Arrived: time.Now(), Raw: raw}
 	if b.dir != "" {
-		if err := writeFile(filepath.Join(b.dir, m.Name), raw); err != nil {
+		if err := atomicfile.Write(filepath.Join(b.dir, m.Name), raw); err != nil {
 			b.log.Error("mail not stored", "folder", b.dir, "error", err)
 			return errNotStored
 		}
@@ -203,24 +205,6 @@ func (b *Mailbox) load() error {
 		b.add(Mail{Name: e.Name(), Arrived: info.ModTime(), Raw: raw})
 	}
 	return nil
-}
-
-// writeFile leaves a whole file or none, whenever the process ends. The file
-// is its owner's only, as os.CreateTemp makes it.
-func writeFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }
 
 // A session is one SMTP connection. The Mailbox is for every sender and

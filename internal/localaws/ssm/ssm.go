@@ -3,6 +3,7 @@
 package ssm
 
 import (
+	"encoding/json"
 	"sync"
 
 	"lastwill/internal/localaws/awsapi"
@@ -33,4 +34,18 @@ func (s *Service) Get(name string) (string, error) {
 		return "", awsapi.Errorf("ParameterNotFound", "SSM parameter %s does not exist", name)
 	}
 	return value, nil
+}
+
+// MarshalJSON returns all parameters.
+func (s *Service) MarshalJSON() ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return json.Marshal(s.parameters)
+}
+
+// UnmarshalJSON brings saved parameters back.
+func (s *Service) UnmarshalJSON(b []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return json.Unmarshal(b, &s.parameters)
 }

@@ -1,0 +1,177 @@
+package localaws
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"lastwill/internal/atomicfile"
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iam"
+	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/logs"
+	"lastwill/internal/localaws/sns"
+	"lastwill/internal/localaws/ssm"
+)
+
+// formatVersion of the saved state. A folder with another one is refused.
+const formatVersion = 1
+
+// A state keeps the services in one file, so that what is saved fits together:
+// a resource is never there without the stack's record of it. Mails, assets and
+// the authority's key have files of their own.
+type state struct {
+	file string // empty: nothing is kept
+	// gate is held for reading while a resource and its record change, and for
+	// writing while the services are read.
+	gate sync.RWMutex
+
+	saving sync.Mutex // one save at a time
+	last   []byte
+	// changed wakes the saver; a save that is due needs no second wake.
+	changed chan struct{}
+	done    chan struct{}
+	stopped sync.Once
+}
+
+type document struct {
+	Version        int
+	IAM            *iam.Service
+	SSM            *ssm.Service
+	Logs           *logs.Service
+	SNS            *sns.Service
+	IoT            *iot.Service
+	CloudFormation *cloudformation.Service
+}
+
+func (s *Server) document() document {
+	return document{formatVersion, s.IAM, s.SSM, s.Logs, s.SNS, s.IoT, s.CloudFormation}
+}
+
+// atomically runs a change that no save may see half of.
+func (st *state) atomically(f func()) {
+	st.gate.RLock()
+	defer st.gate.RUnlock()
+	f()
+}
+
+// wake asks for a save soon.
+func (st *state) wake() {
+	select {
+	case st.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (st *state) stop() { st.stopped.Do(func() { close(st.done) }) }
+
+// load brings the saved state back and goes on with interrupted operations.
+func (s *Server) load() error {
+	kept, err := os.ReadFile(s.state.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d := s.document()
+	if err := json.Unmarshal(kept, &d); err != nil {
+		return fmt.Errorf("%s is damaged: %w; move the folder away to begin anew", s.state.file, err)
+	}
+	if d.Version != formatVersion {
+		return fmt.Errorf("%s has format %d, this program reads %d: use the program that wrote it, or another folder", s.state.file, d.Version, formatVersion)
+	}
+	s.state.last = kept
+	return nil
+}
+
+// save writes the state if it has changed. When it returns, all that was done
+// before the call is on the disk.
+func (s *Server) save() error {
+	if s.state.file == "" {
+		return nil
+	}
+	s.state.saving.Lock()
+	defer s.state.saving.Unlock()
+	s.state.gate.Lock()
+	b, err := json.Marshal(s.document())
+	s.state.gate.Unlock()
+	if err != nil {
+		return fmt.Errorf("save the state: %w", err)
+	}
+	if bytes.Equal(b, s.state.last) {
+		return nil
+	}
+	if err := atomicfile.Write(s.state.file, b); err != nil {
+		return fmt.Errorf("save the state: %w", err)
+	}
+	s.state.last = b
+	return nil
+}
+
+// keepSaving saves what happens outside of requests: the steps of deployments.
+func (s *Server) keepSaving() {
+	for {
+		select {
+		case <-s.state.changed:
+			if err := s.save(); err != nil {
+				s.log.Error("state not saved", "error", err)
+			}
+		case <-s.state.done:
+			return
+		}
+	}
+}
+
+// openState prepares the data folder.
+func (s *Server) openState(dir string) error {
+	s.state.changed, s.state.done = make(chan struct{}, 1), make(chan struct{})
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	s.state.file = filepath.Join(dir, "state.json")
+	return nil
+}
+
+// durable answers a request only once what it changed is saved.
+func (s *Server) durable(next http.Handler) http.Handler {
+	if s.state.file == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead || r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/_lwt/") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		answer := &heldAnswer{header: w.Header(), status: http.StatusOK}
+		next.ServeHTTP(answer, r)
+		if err := s.save(); err != nil {
+			s.log.Error("state not saved", "error", err)
+			http.Error(w, "the change is made but could not be saved: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.WriteHeader(answer.status)
+		_, _ = w.Write(answer.body.Bytes()) // the client is gone; there is nobody to tell
+	})
+}
+
+// heldAnswer keeps an answer until it may be given.
+type heldAnswer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *heldAnswer) Header() http.Header         { return a.header }
+func (a *heldAnswer) WriteHeader(status int)      { a.status = status }
+func (a *heldAnswer) Write(b []byte) (int, error) { return a.body.Write(b) }
