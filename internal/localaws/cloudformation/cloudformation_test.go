@@ -275,6 +275,29 @@ func TestIntrinsics(t *testing.T) {
 	}
 }
 
+func TestYAMLIsReadWithShortForms(t *testing.T) {
+	t.Parallel()
+	const body = `
+Conditions:
+  Yes: !Equals [!Ref AWS::Region, eu-west-1]
+Resources:
+  A:
+    Type: Test::Thing
+    Properties:
+      Name: !If [Yes, a, b]
+Outputs:
+  O:
+    Value: !Join ["|", [!GetAtt A.Arn, !Sub "${A}", 2012-10-17, 1.10, !Select [0, !Split [",", "x,y"]]]]
+`
+	stack, err := create(t, (&world{}).service(), "S", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := stack.Output("O"); got != "arn:a|a|2012-10-17|1.10|x" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestNoValueLeavesThePropertyOut(t *testing.T) {
 	t.Parallel()
 	var got map[string]any
@@ -345,7 +368,10 @@ func TestRefused(t *testing.T) {
 		{"an unknown section", `{"Resources":{"A":{"Type":"Test::Thing"}},"Transform":"AWS::Serverless"}`, `unknown field "Transform"`},
 		{"an unknown attribute of a resource", resource(`,"CreationPolicy":{}`), `unknown field "CreationPolicy"`},
 		{"no resources", `{"Resources":{}}`, "no Resources"},
-		{"no JSON", `Resources:`, "template is not valid"},
+		{"neither JSON nor YAML", `{Resources`, "template is not valid"},
+		{"a list", `- Resources`, "it must be an object"},
+		{"YAML aliases", "Resources:\n  A: &a {Type: Test::Thing}\n  B: *a", "aliases are not supported"},
+		{"a key that is there twice", "Resources:\n  A: {Type: Test::Thing}\n  A: {Type: Test::Thing}", `key "A" is there twice`},
 		{"deep nesting", resource(`,"Properties":{"Name":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`), "nests deeper than"},
 		{"a rule that does not hold", `{"Parameters":{"V":{"Type":"AWS::SSM::Parameter::Value<String>","Default":"/version"}},
 		  "Rules":{"Check":{"Assertions":[{"Assert":{"Fn::Not":[{"Fn::Contains":[["1","21"],{"Ref":"V"}]}]},"AssertDescription":"too old"}]}},
@@ -374,6 +400,7 @@ func FuzzTemplate(f *testing.F) {
 	f.Add([]byte(`{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":{"Fn::Sub":["${a}",{"a":{"Ref":"AWS::NoValue"}}]}}}}}`))
 	f.Add([]byte(`{"Conditions":{"C":{"Fn::And":[{"Condition":"C"}]}},"Resources":{"A":{"Type":"x","Condition":"C"}}}`))
 	f.Add([]byte(`{"Mappings":{"M":{"a":{"b":1}}},"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":{"Fn::FindInMap":["M","a",{"Ref":"A"}]}}}}}`))
+	f.Add([]byte("Resources:\n  A:\n    Type: Test::Thing\n    Properties: {Name: !Sub '${AWS::Region}'}\n"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		s := (&world{}).service()
 		stack, err := create(t, s, "S", string(body))

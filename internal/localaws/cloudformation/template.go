@@ -99,11 +99,15 @@ var (
 	policies  = []string{"", "Delete", "Retain", "RetainExceptOnCreate", "Snapshot"}
 )
 
-// ParseTemplate reads a JSON template and checks all of it that can be checked
+// ParseTemplate reads a template in JSON or YAML and checks all of it that can be checked
 // without creating anything: elements, resource references, cycles.
 func ParseTemplate(body []byte) (*Template, error) {
 	if len(body) > maxTemplateBytes {
 		return nil, fmt.Errorf("template has %d bytes, at most %d are allowed", len(body), maxTemplateBytes)
+	}
+	body, err := toJSON(body)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkDepth(body); err != nil {
 		return nil, err
