@@ -113,7 +113,7 @@ func tlsFailed(ctx context.Context, addr string, err error) error {
 			"check the port: MQTT over mutual TLS is 8883")
 	case isClosed(err):
 		return fail(TLSFailed, fmt.Errorf("connect to %s: closed by the other side in the TLS handshake: %w", addr, err),
-			"check endpoint and port: AWS IoT Core does so for a host name that is not an endpoint of the account")
+			"check endpoint and port; AWS IoT Core wants to be called by the endpoint's own name: %s", describeEndpoint)
 	}
 	return fail(TLSFailed, fmt.Errorf("connect to %s: TLS handshake: %w", addr, err),
 		"the broker must take TLS 1.2 or 1.3 and the kind of key that the certificate has")
@@ -149,7 +149,7 @@ func refused(addr string, cfg Config, code byte) error {
 	case 2:
 		words, hint = fmt.Sprintf("it does not allow the client ID %q", cfg.ClientID), "AWS IoT Core takes client IDs of 1 to 128 bytes; the IoT policy may want the thing's name"
 	case 3:
-		words, hint = "its MQTT service is unavailable", "try again; AWS IoT Core answers so when connections come too fast, at most one a second for a client ID"
+		words, hint = "its MQTT service is unavailable", "try again, but not at once: AWS IoT Core takes one connection a second for a client ID"
 	case 4:
 		words, hint = "it finds user name or password malformed", "the broker wants a user name and password, which this device does not send: use a listener for client certificates"
 	case 5:

@@ -172,7 +172,7 @@ func TestConnectErrors(t *testing.T) {
 		{
 			"return code 3",
 			answer(server, 0x20, 2, 0, 3),
-			failure{device.ConnectRefused, "its MQTT service is unavailable (return code 3)", "one a second"},
+			failure{device.ConnectRefused, "its MQTT service is unavailable (return code 3)", "one connection a second"},
 		},
 		{
 			"return code 4",
