@@ -1,14 +1,18 @@
 package mail
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/textproto"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
 )
@@ -178,6 +182,11 @@ func (m *Mailer) finish(j job) {
 type connection struct {
 	mailer *Mailer
 	client *smtp.Client // nil while there is none
+	// conn and replies are the client's, for what it does not do itself.
+	conn    net.Conn
+	replies *textproto.Reader
+	// atOnce tells that the server takes a mail without answers in between.
+	atOnce bool
 	// release undoes that stopping the Mailer closes the connection.
 	release func() bool
 }
@@ -223,6 +232,9 @@ func (c *connection) send(j job) error {
 			return err
 		}
 	}
+	if c.atOnce && isASCII(j.from+j.to) {
+		return c.sendAtOnce(j)
+	}
 	return c.client.SendMail(j.from, []string{j.to}, bytes.NewReader(j.raw))
 }
 
@@ -232,11 +244,46 @@ func (c *connection) dial() error {
 	if err != nil {
 		return err
 	}
+	c.conn, c.replies = conn, textproto.NewReader(bufio.NewReader(conn))
 	c.client = smtp.NewClient(conn)
 	c.client.CommandTimeout = commandTimeout
 	c.client.SubmissionTimeout = commandTimeout
 	c.release = context.AfterFunc(c.mailer.stopped, func() { _ = conn.Close() })
+	if err := c.client.Hello("localhost"); err != nil {
+		return err
+	}
+	pipelining, _ := c.client.Extension("PIPELINING")
+	chunking, _ := c.client.Extension("CHUNKING")
+	c.atOnce = pipelining && chunking
 	return nil
+}
+
+// sendAtOnce writes a whole mail before it reads an answer, as PIPELINING (RFC
+// 2920) and CHUNKING (RFC 3030, 4.2) allow. go-smtp's client waits for four
+// answers: on loopback that makes 80 µs a mail instead of 32 (test/bench).
+func (c *connection) sendAtOnce(j job) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nBDAT %d LAST\r\n", j.from, j.to, len(j.raw))
+	b.Write(j.raw)
+	if err := c.conn.SetDeadline(time.Now().Add(commandTimeout)); err != nil {
+		return err
+	}
+	if _, err := c.conn.Write(b.Bytes()); err != nil {
+		return err
+	}
+	for range 3 {
+		if _, _, err := c.replies.ReadResponse(2); err != nil { // any 2yz
+			if refusal, ok := errors.AsType[*textproto.Error](err); ok {
+				return &smtp.SMTPError{Code: refusal.Code, Message: refusal.Msg}
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 func (c *connection) drop() {

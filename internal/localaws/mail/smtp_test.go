@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -145,6 +146,9 @@ func (s *script) serve() {
 			}
 			fmt.Fprint(conn, reply+"\r\n")
 		}
+		// To close with something unread would take the last reply with it.
+		_ = conn.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
 	}
 }
@@ -166,6 +170,12 @@ var (
 	later    = []string{"220 hi", "250 hello", "451 later"}
 	never    = []string{"220 hi", "250 hello", "250 sender", "550 no such user"}
 	hangsUp  = []string{"220 hi"}
+
+	// These get a mail at once and so read its lines for commands.
+	chunks      = "250-hello\r\n250-PIPELINING\r\n250 CHUNKING"
+	deliversNow = []string{"220 hi", chunks, "250 sender", "250 recipient", "250 taken"}
+	laterNow    = []string{"220 hi", chunks, "250 sender", "250 recipient", "452 full"}
+	neverNow    = []string{"220 hi", chunks, "250 sender", "550 no such user", "503 no recipient"}
 )
 
 func TestMailerTriesAgain(t *testing.T) {
@@ -182,6 +192,9 @@ func TestMailerTriesAgain(t *testing.T) {
 		{"a server that hangs up is tried again", [][]string{hangsUp, delivers}, 1, 0, 2},
 		{"an idle connection that was closed costs no attempt", [][]string{delivers, later, later, later, delivers}, 2, 0, 5},
 		{"a refusal for good is reported at once", [][]string{never}, 1, 1, 1},
+		{"a mail at once is sent once", [][]string{deliversNow}, 1, 0, 1},
+		{"a passing refusal of a mail at once is tried again", [][]string{laterNow, deliversNow}, 1, 0, 2},
+		{"a refusal for good of a mail at once is reported", [][]string{neverNow}, 1, 1, 1},
 		{"after four attempts the loss is reported", [][]string{later, hangsUp, later, hangsUp, delivers}, 1, 1, 4},
 	}
 	for _, tt := range tests {
@@ -206,6 +219,22 @@ func TestMailerTriesAgain(t *testing.T) {
 				t.Errorf("%d connections, want %d", got, tt.connects)
 			}
 		})
+	}
+}
+
+func TestServerWithoutUnicodeAddressesIsNamed(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	s := newScript(t, deliversNow, deliversNow, deliversNow, deliversNow)
+	m := newMailer(s.Addr().String(), slog.New(slog.NewTextHandler(&log, nil)), 1, noPauses)
+	msg := alert("s")
+	msg.To.Address = "jürgen@example.com"
+	send(t, m, msg)
+	if err := m.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "does not support SMTPUTF8") {
+		t.Errorf("log:\n%s", log.String())
 	}
 }
 
