@@ -53,7 +53,7 @@ type checker struct {
 
 func (c *checker) add(at span, format string, args ...any) {
 	line, column := position(c.rule.sql, at.start)
-	c.found = append(c.found, Problem{c.rule.sql, at.start, at.end - at.start, line, column, fmt.Sprintf(format, args...)})
+	c.found = append(c.found, Problem{c.rule.sql, at.start, at.end - at.start, line, column, oneLine(fmt.Sprintf(format, args...))})
 }
 
 func (c *checker) query(q *query) {

@@ -13,6 +13,7 @@ type env struct {
 
 	payload string // checked, without white space around it
 	read    bool   // payload has been read
+	work    int    // done so far, see spend
 
 	set   []assignment
 	known []bool // which variables have been evaluated
@@ -100,10 +101,6 @@ func (e *env) output(q *query) []byte {
 	return b
 }
 
-func (e *env) tooLarge(bytes int) value {
-	return e.fail(fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrOutputTooLarge, bytes, MaxOutputBytes))
-}
-
 // wholePayload is SELECT *: "a new JSON object containing the message data. If
 // the message payload is not in JSON format, * returns the entire message
 // payload as raw bytes" (developer guide, iot-sql-json).
@@ -134,7 +131,7 @@ func (e *env) selected(q *query) value {
 	for _, c := range q.items {
 		e.column(out, c)
 	}
-	return objectValue(out)
+	return e.newObject(out)
 }
 
 func (e *env) column(out *nested, c column) {
@@ -154,7 +151,7 @@ func (e *env) column(out *nested, c column) {
 		return
 	}
 	if v.kind != undefinedKind {
-		out.setPath(c.alias, v, e.ver)
+		e.setPath(out, c.alias, v)
 	}
 }
 
@@ -163,7 +160,7 @@ func (e *env) merge(out *nested, v value) {
 	if v.kind != objectKind {
 		return
 	}
-	members := v.members(e.ver)
+	members := e.members(v)
 	for i, key := range members.keys {
 		out.set(key, members.items[i])
 	}
@@ -171,30 +168,26 @@ func (e *env) merge(out *nested, v value) {
 
 // setPath gives a.b.c its value. What stands in the way and is no Object is
 // replaced.
-func (n *nested) setPath(keys []string, v value, ver Version) {
+func (e *env) setPath(n *nested, keys []string, v value) {
 	if len(keys) == 1 {
 		n.set(keys[0], v)
 		return
 	}
 	inner := &nested{}
-	if old := n.get(keys[0]); old.kind == objectKind {
-		members := old.members(ver)
-		inner.keys = append(inner.keys, members.keys...)
-		inner.items = append(inner.items, members.items...)
-	}
-	inner.setPath(keys[1:], v, ver)
-	n.set(keys[0], objectValue(inner))
+	e.merge(inner, n.get(keys[0]))
+	e.setPath(inner, keys[1:], v)
+	n.set(keys[0], e.newObject(inner))
 }
 
 func (x *literal) eval(*env) value { return x.value }
 
 func (x *path) eval(e *env) value {
 	if s := e.nested; s != nil {
-		return s.lookup(x.names, e.ver)
+		return e.lookup(s, x.names)
 	}
 	text, ok := e.object()
 	for _, name := range x.names {
-		if !ok || text[0] != '{' {
+		if !ok || text[0] != '{' || !e.spend(len(text)) {
 			return undefined
 		}
 		text = jsonMember(text, name)
@@ -206,21 +199,21 @@ func (x *path) eval(e *env) value {
 	return jsonValue(text, e.ver)
 }
 
-func (s *scope) lookup(names []string, ver Version) value {
+func (e *env) lookup(s *scope, names []string) value {
 	if s.alias != "" && names[0] == s.alias {
-		return follow(s.element, names[1:], ver)
+		return e.follow(s.element, names[1:])
 	}
-	return follow(s.element, names, ver)
+	return e.follow(s.element, names)
 }
 
-func follow(v value, names []string, ver Version) value {
+func (e *env) follow(v value, names []string) value {
 	for _, name := range names {
-		v = v.member(name, ver)
+		v = e.member(v, name)
 	}
 	return v
 }
 
-func (x *member) eval(e *env) value { return follow(x.of.eval(e), x.names, e.ver) }
+func (x *member) eval(e *env) value { return e.follow(x.of.eval(e), x.names) }
 
 func (x *star) eval(e *env) value {
 	if e.nested != nil {
@@ -276,7 +269,7 @@ func (x *binary) eval(e *env) value {
 		if l.kind == undefinedKind || r.kind == undefinedKind {
 			return undefined
 		}
-		return boolean(equal(l, r, e.ver) == (x.op == "="))
+		return boolean(e.equal(l, r) == (x.op == "="))
 	case "IN":
 		return e.in(l, r)
 	case "+":
@@ -332,8 +325,8 @@ func (e *env) in(l, r value) value {
 	if l.kind == undefinedKind || r.kind != arrayKind {
 		return undefined
 	}
-	for _, item := range r.elements(e.ver) {
-		if item.kind != undefinedKind && equal(l, item, e.ver) {
+	for _, item := range e.elements(r) {
+		if e.equal(l, item) {
 			return boolean(true)
 		}
 	}
@@ -349,21 +342,13 @@ func (e *env) concat(l, r value) value {
 	return e.newString(len(a)+len(b), func() string { return a + b })
 }
 
-// newString makes a String unless its length is above the limit.
-func (e *env) newString(length int, make func() string) value {
-	if length > MaxOutputBytes {
-		return e.tooLarge(length)
-	}
-	return stringValue(make())
-}
-
 func (x *caseOf) eval(e *env) value {
 	v := x.of.eval(e)
 	if v.kind == undefinedKind {
 		return undefined
 	}
 	for _, w := range x.whens {
-		if match := w.match.eval(e); match.kind != undefinedKind && equal(v, match, e.ver) {
+		if match := w.match.eval(e); match.kind != undefinedKind && e.equal(v, match) {
 			return w.then.eval(e)
 		}
 	}
@@ -376,7 +361,7 @@ func (x *caseOf) eval(e *env) value {
 func (x *exists) eval(e *env) value {
 	v := x.sub.eval(e)
 	if v.kind == arrayKind {
-		return boolean(len(v.elements(e.ver)) > 0)
+		return boolean(len(e.elements(v)) > 0)
 	}
 	return boolean(v.kind != undefinedKind)
 }
@@ -393,19 +378,21 @@ func (x *subquery) eval(e *env) value {
 	case objectKind:
 		return e.element(q, over)
 	case arrayKind:
-		items := []value{}
-		for _, element := range over.elements(e.ver) {
-			if v := e.element(q, element); v.kind != undefinedKind {
-				items = append(items, v)
-			}
-			if e.err != nil {
+		var items []value
+		for _, element := range e.elements(over) {
+			if !e.spend(elementWork) {
 				return undefined
 			}
+			items = append(items, e.element(q, element))
 		}
-		return arrayValue(items)
+		return e.newArray(items)
 	}
 	return undefined
 }
+
+// elementWork is what a nested SELECT costs for each element, besides what it
+// reads and makes.
+const elementWork = 100
 
 func (e *env) element(q *query, v value) value {
 	e.nested = &scope{v, q.from.alias}
@@ -418,11 +405,9 @@ func (e *env) element(q *query, v value) value {
 func (x *arrayLiteral) eval(e *env) value {
 	items := make([]value, 0, len(x.items))
 	for _, item := range x.items {
-		if v := item.eval(e); v.kind != undefinedKind {
-			items = append(items, v)
-		}
+		items = append(items, item.eval(e))
 	}
-	return arrayValue(items)
+	return e.newArray(items)
 }
 
 func (x *objectLiteral) eval(e *env) value {
@@ -430,7 +415,7 @@ func (x *objectLiteral) eval(e *env) value {
 	for i, item := range x.items {
 		out.set(x.keys[i], item.eval(e))
 	}
-	return objectValue(out)
+	return e.newObject(out)
 }
 
 func (x *call) eval(e *env) value {
@@ -443,6 +428,7 @@ func (x *call) eval(e *env) value {
 	args := make([]value, len(x.args))
 	for i, arg := range x.args {
 		args[i] = arg.eval(e)
+		e.spend(args[i].size())
 	}
 	if e.err != nil {
 		return undefined

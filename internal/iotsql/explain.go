@@ -48,7 +48,7 @@ func (r Reason) String() string {
 	for i, in := range r.Inputs {
 		s += [...]string{": ", ", "}[min(i, 1)] + in.SQL + " is " + in.Value
 	}
-	return s
+	return oneLine(s)
 }
 
 // Explain evaluates the topic filter and WHERE again and says which parts of

@@ -102,7 +102,7 @@ func get(e *env, args []value) value {
 		if at.kind != stringKind {
 			return undefined
 		}
-		return from.member(at.text, e.ver)
+		return e.member(from, at.text)
 	}
 	i, ok := toIndex(at, e.ver)
 	if !ok {
@@ -110,7 +110,7 @@ func get(e *env, args []value) value {
 	}
 	switch from.kind {
 	case arrayKind:
-		if items := from.elements(e.ver); i < int64(len(items)) {
+		if items := e.elements(from); i < int64(len(items)) {
 			return items[i]
 		}
 	case stringKind:
@@ -204,18 +204,19 @@ func transform(e *env, args []value) value {
 	if mode.kind != stringKind || mode.text != "enrichArray" || object.kind != objectKind || array.kind != arrayKind {
 		return undefined
 	}
-	items, size := []value{}, 0
-	for _, element := range array.elements(e.ver) {
+	var items []value
+	size := 0
+	for _, element := range e.elements(array) {
 		if element.kind != objectKind {
 			return undefined
 		}
 		out := &nested{}
 		e.merge(out, element)
 		e.merge(out, object)
-		items = append(items, objectValue(out))
-		if size += len(appendJSON(nil, objectValue(out))); size > maxTransformBytes {
+		if size += out.size; size > maxTransformBytes {
 			return e.fail(fmt.Errorf("%w: transform returns at most %d bytes", ErrOutputTooLarge, maxTransformBytes))
 		}
+		items = append(items, e.newObject(out))
 	}
-	return arrayValue(items)
+	return e.newArray(items)
 }

@@ -83,13 +83,12 @@ func concatArrays(e *env, args []value) value {
 	for _, v := range args {
 		switch v.kind {
 		case arrayKind:
-			items = append(items, v.elements(e.ver)...)
-		case undefinedKind:
+			items = append(items, e.elements(v)...)
 		default:
 			items = append(items, v)
 		}
 	}
-	return arrayValue(items)
+	return e.newArray(items)
 }
 
 func concatStrings(e *env, args []value) value {
@@ -159,6 +158,10 @@ func substring(e *env, args []value) value {
 	return stringValue(string(chars[bounds[0]:bounds[1]]))
 }
 
+// regexWork is what matching costs for a byte of text or pattern, compared with
+// reading it.
+const regexWork = 16
+
 // regexArgs evaluates the arguments of a regexp function to Strings and
 // compiles the second one, unless the parser has done so. AWS takes Java's
 // patterns, these are RE2's: they need time in proportion to the text only,
@@ -171,6 +174,9 @@ func regexArgs(e *env, c *call) (args []string, re *regexp.Regexp) {
 			return nil, nil
 		}
 		args = append(args, s)
+		if !e.spend(regexWork * len(s)) {
+			return nil, nil
+		}
 	}
 	if c.regex != nil {
 		return args, c.regex

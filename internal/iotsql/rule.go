@@ -39,6 +39,9 @@ var (
 	// ErrNotAvailable is wrapped by the error for a function that calls another
 	// AWS service and that Message.Services does not have.
 	ErrNotAvailable = errors.New("not available here")
+	// ErrTooMuchWork is wrapped by the error for an evaluation that takes too
+	// long, such as nested queries over many elements in each other.
+	ErrTooMuchWork = errors.New("the evaluation is too much work")
 	// ErrOutputTooLarge is wrapped by the error for an output above
 	// MaxOutputBytes.
 	ErrOutputTooLarge = errors.New("the output is too large")
@@ -131,7 +134,7 @@ func (r *Rule) MatchesTopic(topic string) bool { return MatchFilter(r.Filter(), 
 // Eval evaluates the rule over a message whatever its topic: which rules a
 // topic triggers is the caller's to find, with MatchesTopic or an Index. WHERE
 // is evaluated first. The error wraps ErrPayload, ErrNotAvailable,
-// ErrOutputTooLarge or what Services returned.
+// ErrOutputTooLarge, ErrTooMuchWork or what Services returned.
 func (r *Rule) Eval(m *Message) (Result, error) {
 	e := env{m: m, ver: r.ver, set: r.stmt.set}
 	q := r.stmt.query

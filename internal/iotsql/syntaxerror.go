@@ -3,6 +3,7 @@ package iotsql
 import (
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -24,7 +25,17 @@ type SyntaxError struct {
 
 func newSyntaxError(sql string, at span, msg string) *SyntaxError {
 	line, column := position(sql, at.start)
-	return &SyntaxError{SQL: sql, Offset: at.start, Length: at.end - at.start, Line: line, Column: column, Msg: msg}
+	return &SyntaxError{SQL: sql, Offset: at.start, Length: at.end - at.start, Line: line, Column: column, Msg: oneLine(msg)}
+}
+
+// oneLine makes text from a statement or a payload fit for a line of output.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // Error is one line: place and message.

@@ -1,6 +1,7 @@
 package iotsql
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -33,9 +34,12 @@ type value struct {
 }
 
 // A nested holds the items of an Array, or the members of an Object in order.
+// None of them is Undefined.
 type nested struct {
 	keys  []string // of an Object
 	items []value
+	at    map[string]int // where each key is, of an Object with many
+	size  int            // of the JSON, but for escapes
 }
 
 var (
@@ -47,9 +51,27 @@ func boolean(b bool) value { return value{kind: booleanKind, bool: b} }
 
 func stringValue(s string) value { return value{kind: stringKind, text: s} }
 
-func arrayValue(items []value) value { return value{kind: arrayKind, nested: &nested{items: items}} }
+// size is about how many bytes of JSON the value makes.
+func (v value) size() int {
+	if v.nested != nil {
+		return v.nested.size
+	}
+	return len(v.text) + len(`""`)
+}
 
-func objectValue(n *nested) value { return value{kind: objectKind, nested: n} }
+// manyKeys is from how many on an Object in the making is searched by map.
+const manyKeys = 16
+
+// find returns the place of a key in an Object, or -1.
+func (n *nested) find(key string) int {
+	if n.at != nil {
+		if i, ok := n.at[key]; ok {
+			return i
+		}
+		return -1
+	}
+	return slices.Index(n.keys, key)
+}
 
 // set gives a key of an Object in the making its value. Undefined values are
 // not kept.
@@ -57,71 +79,29 @@ func (n *nested) set(key string, v value) {
 	if v.kind == undefinedKind {
 		return
 	}
-	for i, k := range n.keys {
-		if k == key {
-			n.items[i] = v
-			return
-		}
+	if i := n.find(key); i >= 0 {
+		n.size += v.size() - n.items[i].size()
+		n.items[i] = v
+		return
 	}
 	n.keys = append(n.keys, key)
 	n.items = append(n.items, v)
+	n.size += len(key) + v.size() + len(`"":,`)
+	if n.at != nil {
+		n.at[key] = len(n.keys) - 1
+	} else if len(n.keys) > manyKeys {
+		n.at = make(map[string]int, 2*len(n.keys))
+		for i, k := range n.keys {
+			n.at[k] = i
+		}
+	}
 }
 
 func (n *nested) get(key string) value {
-	for i, k := range n.keys {
-		if k == key {
-			return n.items[i]
-		}
+	if i := n.find(key); i >= 0 {
+		return n.items[i]
 	}
 	return undefined
-}
-
-// member returns what an Object has under a key; Undefined if nothing, or if v
-// is no Object.
-func (v value) member(key string, ver Version) value {
-	switch {
-	case v.kind != objectKind:
-		return undefined
-	case v.nested != nil:
-		return v.nested.get(key)
-	}
-	if text := jsonMember(v.text, key); text != "" {
-		return jsonValue(text, ver)
-	}
-	return undefined
-}
-
-// members returns the members of an Object. Of equal keys the last counts, in
-// the place of the first.
-func (v value) members(ver Version) *nested {
-	if v.nested != nil {
-		return v.nested
-	}
-	n := &nested{}
-	at := map[string]int{}
-	for name, text := range jsonMembers(v.text) {
-		key, item := unquoteJSON(name), jsonValue(text, ver)
-		if i, ok := at[key]; ok {
-			n.items[i] = item
-			continue
-		}
-		at[key] = len(n.keys)
-		n.keys = append(n.keys, key)
-		n.items = append(n.items, item)
-	}
-	return n
-}
-
-// elements returns the items of an Array.
-func (v value) elements(ver Version) []value {
-	if v.nested != nil {
-		return v.nested.items
-	}
-	var items []value
-	for text := range jsonElements(v.text) {
-		items = append(items, jsonValue(text, ver))
-	}
-	return items
 }
 
 // jsonValue is the value of checked JSON.
@@ -165,15 +145,10 @@ func appendJSON(b []byte, v value) []byte {
 		open, end = '{', '}'
 	}
 	b = append(b, open)
-	first := true
 	for i, item := range v.nested.items {
-		if item.kind == undefinedKind {
-			continue
-		}
-		if !first {
+		if i > 0 {
 			b = append(b, ',')
 		}
-		first = false
 		if v.kind == objectKind {
 			b = append(appendString(b, v.nested.keys[i]), ':')
 		}
@@ -262,56 +237,4 @@ func isDecimalText(s string) bool {
 	return i == len(s)
 }
 
-// equal is the = operator for two values that are not Undefined: no
-// conversion, numbers by amount, Arrays in order, Objects in any order
-// (developer guide, iot-sql-operators).
-func equal(a, b value, ver Version) bool {
-	switch {
-	case a.isNumber() && b.isNumber():
-		return compareNumbers(a.text, b.text) == 0
-	case a.kind != b.kind:
-		return false
-	}
-	switch a.kind {
-	case booleanKind:
-		return a.bool == b.bool
-	case stringKind:
-		return a.text == b.text
-	case arrayKind:
-		return equalItems(a.elements(ver), b.elements(ver), ver)
-	case objectKind:
-		return equalMembers(a.members(ver), b.members(ver), ver)
-	}
-	return true
-}
-
 func (v value) isNumber() bool { return v.kind == intKind || v.kind == decimalKind }
-
-func equalItems(a, b []value, ver Version) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if !equal(a[i], b[i], ver) {
-			return false
-		}
-	}
-	return true
-}
-
-func equalMembers(a, b *nested, ver Version) bool {
-	if len(a.keys) != len(b.keys) {
-		return false
-	}
-	other := make(map[string]value, len(b.keys))
-	for i, key := range b.keys {
-		other[key] = b.items[i]
-	}
-	for i, key := range a.keys {
-		v, ok := other[key]
-		if !ok || !equal(a.items[i], v, ver) {
-			return false
-		}
-	}
-	return true
-}
