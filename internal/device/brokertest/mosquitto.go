@@ -20,6 +20,10 @@ import (
 // matters to tests that fail.
 const patience = 30 * time.Second
 
+// maxLineBytes has room for the largest payload of AWS IoT Core, 128 KB, in
+// hexadecimal.
+const maxLineBytes = 300_000
+
 // Lines are the lines that a process writes.
 type Lines struct {
 	c    chan string
@@ -30,7 +34,9 @@ func readLines(r io.Reader) *Lines {
 	l := &Lines{c: make(chan string, 1024)}
 	go func() {
 		defer close(l.c)
-		for s := bufio.NewScanner(r); s.Scan(); {
+		s := bufio.NewScanner(r)
+		s.Buffer(nil, maxLineBytes)
+		for s.Scan() {
 			l.c <- s.Text()
 		}
 	}()
@@ -139,10 +145,16 @@ type Peer struct {
 // NewPeer returns mosquitto's clients for a broker.
 func NewPeer(t testing.TB, p *PKI, addr string) *Peer {
 	t.Helper()
+	cert, key := p.Issue(t, "peer")
+	return PeerWith(t, addr, p.CAFile, cert, key)
+}
+
+// PeerWith returns mosquitto's clients with a certificate that the test has.
+func PeerWith(t testing.TB, addr, caFile, certFile, keyFile string) *Peer {
+	t.Helper()
 	host, port, err := net.SplitHostPort(addr)
 	check(t, err)
-	cert, key := p.Issue(t, "peer")
-	return &Peer{[]string{"-h", host, "-p", port, "--cafile", p.CAFile, "--cert", cert, "--key", key}}
+	return &Peer{[]string{"-h", host, "-p", port, "--cafile", caFile, "--cert", certFile, "--key", keyFile}}
 }
 
 // Publish publishes a message at QoS 1. flags are more flags of mosquitto_pub.

@@ -60,8 +60,9 @@ type Service struct {
 	options Options
 	ca      *authority
 	broker  *mqtt.Server
+	hook    *hook
 	address string
-	closing atomic.Bool // no more rules: the broker's end is no device's
+	closing atomic.Bool
 
 	mu           sync.RWMutex
 	things       map[string]*thing

@@ -3,7 +3,6 @@ package iot
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -33,9 +32,6 @@ type action interface {
 // runRules evaluates every rule whose filter matches the message's topic, and
 // runs the actions of those that fire.
 func (s *Service) runRules(m *Message) {
-	if s.closing.Load() {
-		return
-	}
 	s.mu.RLock()
 	var matching []*rule
 	for r := range s.index.Match(m.Topic) {
@@ -203,5 +199,3 @@ func errorMessage(r *rule, m *Message, failures []failure) []byte {
 }
 
 func (s *Service) topicARN(topic string) string { return s.options.Account.ARN("iot", "topic/"+topic) }
-
-var errQoS2 = errors.New("QoS 2 is not supported by AWS IoT Core")

@@ -1,0 +1,221 @@
+package iot
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// hook enforces IoT policies and limits, and hands every message to the rules.
+type hook struct {
+	mqtt.HookBase
+	service  *Service
+	sessions sync.Map // net.Conn to *session
+
+	mu      sync.Mutex
+	holders map[string]*session // by client ID
+}
+
+func (h *hook) ID() string { return "lastwill" }
+
+func (h *hook) Provides(b byte) bool {
+	switch b {
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablished, mqtt.OnPacketRead, mqtt.OnACLCheck,
+		mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnPublished, mqtt.OnWillSent, mqtt.OnDisconnect:
+		return true
+	}
+	return false
+}
+
+// OnConnect decides on a CONNECT: identity, policy, will, keep alive.
+func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
+	s, err := h.admit(cl)
+	if err == nil {
+		err = h.takeOver(s)
+	}
+	if err != nil {
+		return h.refuse(cl, cl.ID, err)
+	}
+	honoured := keepAlive(pk.Connect.Keepalive)
+	cl.State.ServerKeepalive = honoured != pk.Connect.Keepalive
+	cl.State.Keepalive = honoured
+	cl.Properties.Will.WillDelayInterval = 0 // AWS has no Will Delay Interval: the will goes at once
+	return nil
+}
+
+// refuse answers a CONNECT with a refusal and returns its reason.
+func (h *hook) refuse(cl *mqtt.Client, clientID string, reason error) error {
+	h.service.observe(Event{Kind: Refused, ClientID: clientID, Detail: reason.Error()})
+	code := packets.Err3NotAuthorized
+	if cl.Properties.ProtocolVersion == 5 {
+		code = codeOf(reason)
+	}
+	return errors.Join(reason, h.service.broker.SendConnack(cl, code, false, nil))
+}
+
+// codeOf is the reason code of MQTT 5 for an error.
+func codeOf(err error) packets.Code {
+	if code, ok := errors.AsType[packets.Code](err); ok {
+		return code
+	}
+	return packets.ErrNotAuthorized
+}
+
+// OnConnectAuthenticate agrees: OnConnect has decided.
+func (h *hook) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return true }
+
+// OnSessionEstablished tells that a client is connected.
+func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
+	h.service.observe(Event{Kind: Connected, ClientID: cl.ID})
+}
+
+// OnPacketRead ends the connection on what AWS ends it on: a publish that is
+// forbidden or beyond the limits, a SUBSCRIBE with too many filters. An error
+// from here, unlike one from the ACL hook, also publishes the will; mochi-mqtt
+// takes none but ErrRejectPacket seriously.
+func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if pk.FixedHeader.Type == packets.Connect {
+		return pk, h.checkConnect(cl, pk)
+	}
+	s, ok := h.session(cl)
+	if !ok {
+		return pk, nil
+	}
+	if err := h.checkPacket(s, pk); err != nil {
+		h.end(cl, codeOf(err))
+		return pk, errors.Join(err, packets.ErrRejectPacket)
+	}
+	return pk, nil
+}
+
+// checkConnect refuses a will of QoS 2 before mochi-mqtt does, which answers an
+// MQTT 3.1.1 client with a return code of MQTT 5.
+func (h *hook) checkConnect(cl *mqtt.Client, pk packets.Packet) error {
+	if !pk.Connect.WillFlag || pk.Connect.WillQos < 2 {
+		return nil
+	}
+	cl.Properties.ProtocolVersion = pk.ProtocolVersion
+	return errors.Join(h.refuse(cl, pk.Connect.ClientIdentifier, fmt.Errorf("will: %w", packets.ErrQosNotSupported)), packets.ErrRejectPacket)
+}
+
+func (h *hook) checkPacket(s *session, pk packets.Packet) error {
+	switch pk.FixedHeader.Type {
+	case packets.Publish:
+		if err := checkPublish(pk.TopicName, len(pk.Payload), pk.FixedHeader.Qos); err != nil {
+			return err
+		}
+		return h.requirePublish(s, pk.TopicName, pk.FixedHeader.Retain)
+	case packets.Subscribe:
+		if n := len(pk.Filters); n > maxSubscriptionsPerRequest {
+			return fmt.Errorf("%w: SUBSCRIBE has %d filters, at most %d are allowed", packets.ErrQuotaExceeded, n, maxSubscriptionsPerRequest)
+		}
+	}
+	return nil
+}
+
+// OnSubscribe remembers the filters, so that OnACLCheck tells a subscription
+// from a delivery.
+func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	if s, ok := h.session(cl); ok {
+		s.subscribing.Store(&pk.Filters)
+	}
+	return pk
+}
+
+// OnSubscribed forgets them.
+func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, _ []byte) {
+	if s, ok := h.session(cl); ok {
+		s.subscribing.Store(nil)
+	}
+}
+
+// OnACLCheck allows subscriptions and deliveries. Publishing is checked in
+// OnPacketRead, where a refusal ends the connection.
+func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
+	s, ok := h.session(cl)
+	if write || !ok {
+		return write
+	}
+	if filters := s.subscribing.Load(); filters != nil {
+		for _, f := range *filters {
+			if f.Filter == topic {
+				return h.require(s, "iot:Subscribe", "topicfilter/"+topic) == nil
+			}
+		}
+	}
+	return h.require(s, "iot:Receive", "topic/"+topic) == nil
+}
+
+// OnPublished runs the rules on what a client published. What the service
+// publishes itself goes through publish.
+func (h *hook) OnPublished(cl *mqtt.Client, pk packets.Packet) {
+	if s, ok := h.session(cl); ok {
+		h.handOver(s, pk, false)
+	}
+}
+
+// OnWillSent runs the rules on a will. mochi-mqtt does not pass wills through
+// OnPublish or OnPublished.
+func (h *hook) OnWillSent(cl *mqtt.Client, pk packets.Packet) {
+	if s, ok := h.session(cl); ok {
+		s.willSent.Store(true)
+		h.handOver(s, pk, true)
+	}
+}
+
+func (h *hook) handOver(s *session, pk packets.Packet, isWill bool) {
+	h.service.process(&Message{
+		Topic: pk.TopicName, Payload: pk.Payload, ClientID: s.client.ID, Principal: s.certificateID, SourceIP: s.sourceIP,
+		QoS: pk.FixedHeader.Qos, Retain: pk.FixedHeader.Retain, Will: isWill, Time: time.Now(),
+	})
+}
+
+// OnDisconnect publishes a will that mochi-mqtt lost: where the broker itself
+// ends a connection that is just handling a packet (a takeover, say), mochi-mqtt
+// takes the end for a proper one.
+func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
+	s, ok := h.session(cl)
+	if !ok {
+		return
+	}
+	reason := disconnectReason(cl, err)
+	if w := s.will; w != nil && !s.willSent.Load() && reason != clientInitiated {
+		m := &Message{
+			Topic: w.TopicName, Payload: w.Payload, ClientID: cl.ID, Principal: s.certificateID, SourceIP: s.sourceIP,
+			QoS: w.Qos, Retain: w.Retain, Will: true, Time: time.Now(),
+		}
+		if err := h.service.publish(m); err != nil {
+			h.service.options.Log.Error("will was not published", "client", cl.ID, "error", err)
+		}
+	}
+	h.service.observe(Event{Kind: Disconnected, ClientID: cl.ID, Detail: reason})
+}
+
+const clientInitiated = "CLIENT_INITIATED_DISCONNECT"
+
+// disconnectReason is the word of AWS's lifecycle events (developer guide,
+// "Lifecycle events", disconnect reasons).
+func disconnectReason(cl *mqtt.Client, err error) string {
+	var timeout net.Error
+	switch cause := cl.StopCause(); {
+	case errors.Is(cause, packets.CodeDisconnect), errors.Is(cause, packets.CodeDisconnectWillMessage):
+		return clientInitiated
+	case errors.Is(cause, packets.ErrSessionTakenOver):
+		return "DUPLICATE_CLIENTID"
+	case errors.Is(cause, packets.ErrAdministrativeAction):
+		return "SERVER_INITIATED_DISCONNECT"
+	case errors.Is(err, packets.ErrNotAuthorized):
+		return "FORBIDDEN_ACCESS"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "MQTT_KEEP_ALIVE_TIMEOUT"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, new(*net.OpError)):
+		return "CONNECTION_LOST"
+	}
+	return "CLIENT_ERROR"
+}
