@@ -75,7 +75,8 @@ type demo struct {
 
 	server *localaws.Server
 	stack  *cloudformation.Stack
-	device device.Config
+	config device.Config
+	device *device.Device
 	mails  int // seen so far
 }
 
@@ -219,6 +220,7 @@ func (d *demo) nextMail(ctx context.Context) (mail.Message, error) {
 	return mail.Parse(mails[0].Raw)
 }
 
+// connect plays the device: the stack's certificate, the workstation's key.
 func (d *demo) connect(ctx context.Context) (string, error) {
 	thing := d.stack.Output("ThingName")
 	certificate, err := d.server.IoT.DescribeCertificate(d.stack.Output("CertificateId"))
@@ -235,28 +237,31 @@ func (d *demo) connect(ctx context.Context) (string, error) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(d.server.IoT.RootCA())
-	d.device = device.Config{
+	d.config = device.Config{
 		Endpoint: d.server.IoT.Address(), Roots: roots, Certificate: pair, ClientID: thing,
 		ConnectedTopic: d.stack.Output("ConnectedTopic"),
 		Will:           device.Message{Topic: d.stack.Output("WillTopic"), Payload: will.Payload(thing), QoS: will.QoS},
 	}
+	if err := d.reconnect(ctx); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("%s over mutual TLS, its will left with the broker, keep alive %s", thing, will.KeepAlive), nil
 }
 
-// vanish lets the device connect and drop its socket, and tells what follows.
+func (d *demo) reconnect(ctx context.Context) (err error) {
+	if d.device, err = device.Connect(ctx, d.config); err != nil {
+		return err
+	}
+	return d.device.Announce(ctx)
+}
+
+// vanish drops the device's socket, and tells what follows.
 func (d *demo) vanish(ctx context.Context) (string, error) {
-	client, err := device.Connect(ctx, d.device)
+	announced, err := d.await(ctx, "connected message", onTopic(d.config.ConnectedTopic))
 	if err != nil {
 		return "", err
 	}
-	if err := client.Announce(ctx); err != nil {
-		return "", err
-	}
-	announced, err := d.await(ctx, "connected message", onTopic(d.device.ConnectedTopic))
-	if err != nil {
-		return "", err
-	}
-	closed, err := client.Drop()
+	closed, err := d.device.Drop()
 	if err != nil {
 		return "", err
 	}
@@ -264,7 +269,7 @@ func (d *demo) vanish(ctx context.Context) (string, error) {
 	d.story.happened("connected message", announced.Time, announced.Message.Topic, announced.Message.Payload)
 	d.story.happened("socket closed", closed, "no DISCONNECT was sent", nil)
 
-	lost, err := d.await(ctx, "Will Message", onTopic(d.device.Will.Topic))
+	lost, err := d.await(ctx, "Will Message", onTopic(d.config.Will.Topic))
 	if err != nil {
 		return "", err
 	}
@@ -308,18 +313,14 @@ func (d *demo) exactlyOne(ctx context.Context) error {
 
 // disconnect is the counter-proof: a device that says goodbye raises no alarm.
 func (d *demo) disconnect(ctx context.Context) (string, error) {
-	client, err := device.Connect(ctx, d.device)
-	if err != nil {
+	if err := d.reconnect(ctx); err != nil {
 		return "", err
 	}
-	if err := client.Announce(ctx); err != nil {
-		return "", err
-	}
-	if err := client.Disconnect(); err != nil {
+	if err := d.device.Disconnect(); err != nil {
 		return "", err
 	}
 	// When the broker reports the end of a connection, its will is sent or discarded.
-	_, err = d.await(ctx, "client-initiated disconnect", func(e iot.Event) bool {
+	_, err := d.await(ctx, "client-initiated disconnect", func(e iot.Event) bool {
 		return e.Kind == iot.Disconnected && e.Detail == "CLIENT_INITIATED_DISCONNECT"
 	})
 	if err != nil {

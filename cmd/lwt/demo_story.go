@@ -95,7 +95,7 @@ func (s *story) paint(code, text string) string {
 // introductions say what is about to happen, where that takes time or a word.
 var introductions = map[string]string{
 	"synthesize": "Synthesizing the CDK app. The first time this builds the CDK's packages: some minutes.",
-	"vanish":     "The device connects, says so, and then its socket is closed without a DISCONNECT.",
+	"vanish":     "The device's socket is closed, without a DISCONNECT.",
 }
 
 func (s *story) begin(step string) {
