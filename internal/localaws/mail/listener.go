@@ -1,7 +1,6 @@
 package mail
 
 import (
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -19,21 +18,6 @@ type listener struct {
 	conns  map[net.Conn]struct{}
 }
 
-func listenLoopback(addr string, maxConns int) (*listener, error) {
-	resolved, err := net.ResolveTCPAddr("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	if !resolved.IP.IsLoopback() {
-		return nil, fmt.Errorf("address %q is not on loopback: use 127.0.0.1:0", addr)
-	}
-	l, err := net.ListenTCP("tcp", resolved)
-	if err != nil {
-		return nil, err
-	}
-	return &listener{Listener: l, max: maxConns, conns: map[net.Conn]struct{}{}}, nil
-}
-
 // Accept turns away what is too many with the words of RFC 5321, 3.8.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
@@ -42,7 +26,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if l.admit(conn) {
-			return &tracked{conn, l}, nil
+			return &connection{Conn: conn, listener: l}, nil
 		}
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = conn.Write([]byte("421 4.7.0 localhost Too many connections, closing\r\n"))
@@ -74,14 +58,46 @@ func (l *listener) Close() error {
 	return l.Listener.Close()
 }
 
-type tracked struct {
+// A connection of the server. It keeps replies until the server waits for more
+// commands: pipelined ones are then answered together, as RFC 2920, 3.2, wants
+// it, and a mail is not held up by two system calls for its envelope.
+type connection struct {
 	net.Conn
 	listener *listener
+
+	mu      sync.Mutex
+	replies []byte
 }
 
-func (t *tracked) Close() error {
-	t.listener.mu.Lock()
-	delete(t.listener.conns, t.Conn)
-	t.listener.mu.Unlock()
-	return t.Conn.Close()
+func (c *connection) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.replies = append(c.replies, b...)
+	return len(b), nil
+}
+
+func (c *connection) Read(b []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *connection) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.replies) == 0 {
+		return nil
+	}
+	_, err := c.Conn.Write(c.replies)
+	c.replies = c.replies[:0]
+	return err
+}
+
+func (c *connection) Close() error {
+	_ = c.flush() // the last word; who has gone does not hear it
+	c.listener.mu.Lock()
+	delete(c.listener.conns, c.Conn)
+	c.listener.mu.Unlock()
+	return c.Conn.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"lastwill/internal/atomicfile"
+	"lastwill/internal/localaws/loopback"
 )
 
 // Limits of the Mailbox.
@@ -67,11 +69,11 @@ func NewMailbox(addr, dir string, log *slog.Logger) (*Mailbox, error) {
 			return nil, fmt.Errorf("open mailbox folder: %w", err)
 		}
 	}
-	l, err := listenLoopback(addr, maxConnections)
+	l, err := loopback.Listen(addr)
 	if err != nil {
 		return nil, fmt.Errorf("open mailbox: %w", err)
 	}
-	b.listener = l
+	b.listener = &listener{Listener: l, max: maxConnections, conns: map[net.Conn]struct{}{}}
 	b.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{b}, nil }))
 	b.server.Domain = "localhost"
 	b.server.EnableSMTPUTF8 = true
@@ -82,7 +84,7 @@ func NewMailbox(addr, dir string, log *slog.Logger) (*Mailbox, error) {
 	b.server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	go func() {
 		defer close(b.served)
-		_ = b.server.Serve(l) // returns when Close closes the listener
+		_ = b.server.Serve(b.listener) // returns when Close closes the listener
 	}()
 	return b, nil
 }

@@ -158,14 +158,14 @@ func (m *Mailer) Close(ctx context.Context) error {
 }
 
 func (m *Mailer) work() {
-	c := connection{mailer: m}
+	s := sender{mailer: m}
 	for j := range m.queue {
-		if attempts, err := c.deliver(j); err != nil {
+		if attempts, err := s.deliver(j); err != nil {
 			m.log.Error("mail lost", "to", j.to, "message_id", j.id, "smtp", m.addr, "attempts", attempts, "error", err)
 		}
 		m.finish(j)
 	}
-	c.quit()
+	s.quit()
 }
 
 func (m *Mailer) finish(j job) {
@@ -178,8 +178,8 @@ func (m *Mailer) finish(j job) {
 	}
 }
 
-// A connection is a worker's, and is kept from mail to mail.
-type connection struct {
+// A sender is a worker's connection, which is kept from mail to mail.
+type sender struct {
 	mailer *Mailer
 	client *smtp.Client // nil while there is none
 	// conn and replies are the client's, for what it does not do itself.
@@ -192,28 +192,28 @@ type connection struct {
 }
 
 // deliver sends a mail, again and again where that may help.
-func (c *connection) deliver(j job) (attempts int, err error) {
+func (s *sender) deliver(j job) (attempts int, err error) {
 	for {
-		kept := c.client != nil
+		kept := s.client != nil
 		attempts++
-		err := c.send(j)
+		err := s.send(j)
 		if err == nil {
 			return attempts, nil
 		}
-		c.drop()
-		if isPermanent(err) || c.mailer.stopped.Err() != nil {
+		s.drop()
+		if isPermanent(err) || s.mailer.stopped.Err() != nil {
 			return attempts, err
 		}
 		if kept {
 			attempts-- // the server had hung up on an idle connection
 			continue
 		}
-		if attempts > len(c.mailer.retries) {
+		if attempts > len(s.mailer.retries) {
 			return attempts, err
 		}
 		select {
-		case <-time.After(c.mailer.retries[attempts-1]):
-		case <-c.mailer.stopped.Done():
+		case <-time.After(s.mailer.retries[attempts-1]):
+		case <-s.mailer.stopped.Done():
 			return attempts, err
 		}
 	}
@@ -226,53 +226,53 @@ func isPermanent(err error) bool {
 	return ok && !refusal.Temporary()
 }
 
-func (c *connection) send(j job) error {
-	if c.client == nil {
-		if err := c.dial(); err != nil {
+func (s *sender) send(j job) error {
+	if s.client == nil {
+		if err := s.dial(); err != nil {
 			return err
 		}
 	}
-	if c.atOnce && isASCII(j.from+j.to) {
-		return c.sendAtOnce(j)
+	if s.atOnce && isASCII(j.from+j.to) {
+		return s.sendAtOnce(j)
 	}
-	return c.client.SendMail(j.from, []string{j.to}, bytes.NewReader(j.raw))
+	return s.client.SendMail(j.from, []string{j.to}, bytes.NewReader(j.raw))
 }
 
-func (c *connection) dial() error {
+func (s *sender) dial() error {
 	dialer := net.Dialer{Timeout: commandTimeout}
-	conn, err := dialer.DialContext(c.mailer.stopped, "tcp", c.mailer.addr)
+	conn, err := dialer.DialContext(s.mailer.stopped, "tcp", s.mailer.addr)
 	if err != nil {
 		return err
 	}
-	c.conn, c.replies = conn, textproto.NewReader(bufio.NewReader(conn))
-	c.client = smtp.NewClient(conn)
-	c.client.CommandTimeout = commandTimeout
-	c.client.SubmissionTimeout = commandTimeout
-	c.release = context.AfterFunc(c.mailer.stopped, func() { _ = conn.Close() })
-	if err := c.client.Hello("localhost"); err != nil {
+	s.conn, s.replies = conn, textproto.NewReader(bufio.NewReader(conn))
+	s.client = smtp.NewClient(conn)
+	s.client.CommandTimeout = commandTimeout
+	s.client.SubmissionTimeout = commandTimeout
+	s.release = context.AfterFunc(s.mailer.stopped, func() { _ = conn.Close() })
+	if err := s.client.Hello("localhost"); err != nil {
 		return err
 	}
-	pipelining, _ := c.client.Extension("PIPELINING")
-	chunking, _ := c.client.Extension("CHUNKING")
-	c.atOnce = pipelining && chunking
+	pipelining, _ := s.client.Extension("PIPELINING")
+	chunking, _ := s.client.Extension("CHUNKING")
+	s.atOnce = pipelining && chunking
 	return nil
 }
 
 // sendAtOnce writes a whole mail before it reads an answer, as PIPELINING (RFC
 // 2920) and CHUNKING (RFC 3030, 4.2) allow. go-smtp's client waits for four
 // answers: on loopback that makes 80 µs a mail instead of 32 (test/bench).
-func (c *connection) sendAtOnce(j job) error {
+func (s *sender) sendAtOnce(j job) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nBDAT %d LAST\r\n", j.from, j.to, len(j.raw))
 	b.Write(j.raw)
-	if err := c.conn.SetDeadline(time.Now().Add(commandTimeout)); err != nil {
+	if err := s.conn.SetDeadline(time.Now().Add(commandTimeout)); err != nil {
 		return err
 	}
-	if _, err := c.conn.Write(b.Bytes()); err != nil {
+	if _, err := s.conn.Write(b.Bytes()); err != nil {
 		return err
 	}
 	for range 3 {
-		if _, _, err := c.replies.ReadResponse(2); err != nil { // any 2yz
+		if _, _, err := s.replies.ReadResponse(2); err != nil { // any 2yz
 			if refusal, ok := errors.AsType[*textproto.Error](err); ok {
 				return &smtp.SMTPError{Code: refusal.Code, Message: refusal.Msg}
 			}
@@ -286,20 +286,20 @@ func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
-func (c *connection) drop() {
-	if c.client == nil {
+func (s *sender) drop() {
+	if s.client == nil {
 		return
 	}
-	c.release()
-	_ = c.client.Close()
-	c.client = nil
+	s.release()
+	_ = s.client.Close()
+	s.client = nil
 }
 
-func (c *connection) quit() {
-	if c.client == nil {
+func (s *sender) quit() {
+	if s.client == nil {
 		return
 	}
-	c.client.CommandTimeout = quitTimeout
-	_ = c.client.Quit()
-	c.drop()
+	s.client.CommandTimeout = quitTimeout
+	_ = s.client.Quit()
+	s.drop()
 }
