@@ -2,11 +2,17 @@ package localaws_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
+	"lastwill/internal/device"
+	"lastwill/internal/device/brokertest"
+	"lastwill/internal/localaws/iot"
 	"lastwill/internal/will"
 )
 
@@ -45,7 +51,7 @@ func TestForbiddenPacketsEndTheConnection(t *testing.T) {
 			if code := w.connect(connectPacket(will.ThingName)); code != packets.Accepted {
 				t.Fatalf("CONNACK %d", code)
 			}
-			w.send(c.packet)
+			_ = c.packet.Write(w) // the broker may close before it has read all of it
 			if rest := w.ended(); len(rest) > 0 {
 				t.Errorf("the broker answered % x", rest)
 			}
@@ -74,6 +80,198 @@ func TestLargestMessagesPass(t *testing.T) {
 		}
 		if got := observer.Next(t); got.Topic != topic || got.Payload != string(payload) {
 			t.Errorf("observed %d bytes on %s", len(got.Payload), got.Topic)
+		}
+	}
+}
+
+// Who may not connect is refused, and the events say why.
+func TestRefusedConnections(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		claim  string
+		change func(*testing.T, *cloud, *device.Config)
+		reason device.Reason
+		says   string
+	}{
+		{"a certificate that is not registered", func(t *testing.T, c *cloud, cfg *device.Config) {
+			pair, err := tls.LoadX509KeyPair(brokertest.NewPKI(t).Issue(t, will.ThingName))
+			check(t, err)
+			cfg.Certificate = pair
+		}, device.CertificateRefused, "is not registered"},
+		{"a certificate that is INACTIVE", func(t *testing.T, c *cloud, cfg *device.Config) {
+			check(t, c.IoT.UpdateCertificate(c.IoT.ListCertificates()[0].ID, "INACTIVE"))
+		}, device.CertificateRefused, "is INACTIVE"},
+		{"a certificate that is REVOKED", func(t *testing.T, c *cloud, cfg *device.Config) {
+			check(t, c.IoT.UpdateCertificate(c.IoT.ListCertificates()[0].ID, "REVOKED"))
+		}, device.CertificateRefused, "is REVOKED"},
+		{"a certificate without a policy", func(t *testing.T, c *cloud, cfg *device.Config) {
+			id, arn := c.certify(t, "bare")
+			check(t, c.IoT.AttachThingPrincipal(will.ThingName, arn))
+			cfg.Certificate = id.pair
+		}, device.ConnectRefused, "allows iot:Connect"},
+		{"a certificate that is not attached to the thing", func(t *testing.T, c *cloud, cfg *device.Config) {
+			id, arn := c.certify(t, "stray")
+			check(t, c.IoT.AttachPolicy(c.IoT.ListPolicies()[0].Name, arn))
+			cfg.Certificate = id.pair
+		}, device.ConnectRefused, "client/lwtThing"},
+		{"the client ID of another thing", func(t *testing.T, c *cloud, cfg *device.Config) {
+			_, err := c.IoT.CreateThing("other", nil)
+			check(t, err)
+			cfg.ClientID = "other"
+		}, device.ConnectRefused, "client/other"},
+		{"a client ID of 129 bytes", func(t *testing.T, c *cloud, cfg *device.Config) {
+			cfg.ClientID = strings.Repeat("x", 129)
+		}, device.ConnectRefused, "129 bytes"},
+		{"a will on a topic that the policy does not have", func(t *testing.T, c *cloud, cfg *device.Config) {
+			cfg.Will = device.Message{Topic: "other/topic", Payload: []byte("x")}
+		}, device.ConnectRefused, "allows iot:Publish on arn:aws:iot:us-east-1:123456789012:topic/other/topic"},
+		{"a will of QoS 2", func(t *testing.T, c *cloud, cfg *device.Config) {
+			cfg.Will = device.Message{Topic: names.WillTopic, Payload: []byte("x"), QoS: 2}
+		}, device.ConnectRefused, "will: qos not supported"},
+		{"a retained will without iot:RetainPublish", func(t *testing.T, c *cloud, cfg *device.Config) {
+			cfg.Will = device.Message{Topic: names.WillTopic, Payload: []byte("x"), Retain: true}
+		}, device.ConnectRefused, "allows iot:RetainPublish"},
+		{"a will topic with 8 slashes", func(t *testing.T, c *cloud, cfg *device.Config) {
+			cfg.Will = device.Message{Topic: "wide/1/2/3/4/5/6/7/8", Payload: []byte("x")}
+		}, device.ConnectRefused, "8 slashes"},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			cloud := start(t)
+			stack := cloud.deploy(t, addStatement(t, allow("iot:Publish", "topic/wide/*")))
+			cfg := cloud.device(cloud.thing(t, stack))
+			c.change(t, cloud, &cfg)
+			_, err := device.Connect(deadline(t), cfg)
+			refused, ok := errors.AsType[*device.Error](err)
+			if !ok || refused.Reason != c.reason {
+				t.Errorf("got %v, want a reason %s", err, c.reason)
+			}
+			if got := cloud.refusal(t); !strings.Contains(got, c.says) {
+				t.Errorf("the event says %q, want %q in it", got, c.says)
+			}
+			if n := cloud.events.count(func(e iot.Event) bool { return e.Kind == iot.Connected || isWill(e) }); n > 0 {
+				t.Errorf("a refused connection was taken for one:\n%s", cloud.events)
+			}
+		})
+	}
+}
+
+// The refusals above, as mosquitto_pub tells them: MQTT 3.1.1 has one code for
+// all, MQTT 5 tells them apart.
+func TestRefusalsInBothVersions(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	id := cloud.thing(t, cloud.deploy(t))
+	for _, c := range []struct {
+		claim, says3, says5 string
+		flags               []string
+	}{
+		{"another client ID", "not authorised", "Not authorized", []string{"-i", "other"}},
+		{"a forbidden will", "not authorised", "Not authorized", []string{"-i", id.name, "--will-topic", "other", "--will-payload", "x"}},
+		{"a will of QoS 2", "not authorised", "QoS not supported", []string{"-i", id.name, "--will-topic", names.WillTopic, "--will-payload", "x", "--will-qos", "2"}},
+	} {
+		for version, says := range map[string]string{"mqttv311": c.says3, "mqttv5": c.says5} {
+			t.Run(c.claim+", "+version, func(t *testing.T) {
+				t.Parallel()
+				cmd := id.command(t, cloud, "mosquitto_pub", append(c.flags, "-V", version, "-t", names.ConnectedTopic, "-m", "x")...)
+				out, err := cmd.CombinedOutput()
+				if err == nil || !strings.Contains(string(out), says) {
+					t.Errorf("mosquitto_pub: %v: %s, want %q in it", err, out, says)
+				}
+			})
+		}
+	}
+}
+
+func TestRefusalHasOneConnack(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	w := cloud.dial(t, cloud.thing(t, cloud.deploy(t)))
+	w.send(connectPacket(will.ThingName, func(p *packets.ConnectPacket) { p.WillQos = 2 }))
+	if got, want := w.ended(), []byte{0x20, 2, 0, 5}; !bytes.Equal(got, want) {
+		t.Errorf("the broker answered % x, want the one CONNACK % x", got, want)
+	}
+}
+
+func TestRetainedWillIsAllowedByRetainPublish(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	stack := cloud.deploy(t, addStatement(t, allow("iot:RetainPublish", "topic/"+names.WillTopic)))
+	cfg := cloud.device(cloud.thing(t, stack))
+	cfg.Will = device.Message{Topic: names.WillTopic, Payload: []byte(`"gone"`), Retain: true}
+	d := connect(t, cfg)
+	_, err := d.Drop()
+	check(t, err)
+	cloud.disconnected(t, cfg.ClientID)
+	if got := cloud.observer(t, names.WillTopic).Next(t); got.Payload != `"gone"` || got.Retain != 1 {
+		t.Errorf("a late subscriber got %+v, want the retained will", got)
+	}
+}
+
+// A certificate that is deactivated loses its connections, and they their wills.
+func TestDeactivationEndsConnections(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"INACTIVE", "REVOKED"} {
+		t.Run(status, func(t *testing.T) {
+			t.Parallel()
+			cloud := start(t)
+			stack := cloud.deploy(t)
+			d := connect(t, cloud.device(cloud.thing(t, stack)))
+			check(t, cloud.IoT.UpdateCertificate(stack.Output("CertificateId"), status))
+			select {
+			case <-d.Done():
+			case <-deadline(t).Done():
+				t.Fatal("the connection stands")
+			}
+			if got := cloud.disconnected(t, will.ThingName); got != "SERVER_INITIATED_DISCONNECT" {
+				t.Errorf("disconnect reason %s", got)
+			}
+			if n := cloud.events.count(isWill); n != 1 {
+				t.Errorf("%d wills", n)
+			}
+		})
+	}
+}
+
+// What a policy no longer allows is refused to connections that stand, too.
+func TestPolicyOfTheMomentDecides(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	stack := cloud.deploy(t)
+	d := connect(t, cloud.device(cloud.thing(t, stack)))
+	check(t, d.Announce(deadline(t)))
+	policy := stack.Output("PolicyName")
+	narrow, err := json.Marshal(document(allow("iot:Connect", "*")))
+	check(t, err)
+	_, err = cloud.IoT.CreatePolicyVersion(policy, string(narrow), true)
+	check(t, err)
+	if err := d.Announce(deadline(t)); err == nil {
+		t.Error("a publish that the new version forbids was acknowledged")
+	}
+	if got := cloud.disconnected(t, will.ThingName); got != "FORBIDDEN_ACCESS" {
+		t.Errorf("disconnect reason %s", got)
+	}
+}
+
+func TestSubscriptions(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	id := cloud.person(t, "reader", allow("iot:Connect", "*"), allow("iot:Publish", "topic/go"), allow("iot:Publish", "topic/news/*"),
+		allow("iot:Subscribe", "topicfilter/news/*", "topicfilter/secret", "topicfilter/go"), allow("iot:Receive", "topic/news/*", "topic/go"))
+	w := cloud.dial(t, id)
+	w.connect(connectPacket("reader", func(p *packets.ConnectPacket) { p.WillFlag = false }))
+
+	w.send(subscribePacket("news/+", "forbidden", "#", "secret", "go"))
+	suback := w.receive().(*packets.SubackPacket)
+	if want := []byte{1, 0x80, 0x80, 1, 1}; !bytes.Equal(suback.ReturnCodes, want) {
+		t.Errorf("SUBACK % x, want % x: what the policy does not have is refused by itself", suback.ReturnCodes, want)
+	}
+	for _, topic := range []string{"forbidden", "secret", "news/1", "go"} {
+		check(t, cloud.IoT.Publish(deadline(t), topic, []byte("x"), 0, false))
+	}
+	for _, want := range []string{"news/1", "go"} {
+		if got := w.receive().(*packets.PublishPacket).TopicName; got != want {
+			t.Errorf("received a message on %s, want %s: without iot:Receive there is no delivery", got, want)
 		}
 	}
 }

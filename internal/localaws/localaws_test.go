@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -230,6 +232,17 @@ func (c *cloud) observer(t testing.TB, filters ...string) *brokertest.Observer {
 func (id identity) mosquitto(t testing.TB, c *cloud) *brokertest.Peer {
 	t.Helper()
 	return brokertest.PeerWith(t, c.IoT.Address(), id.caFile, id.certFile, id.keyFile)
+}
+
+// command is one of mosquitto's clients, not yet started. It does not outlive
+// the test.
+func (id identity) command(t testing.TB, c *cloud, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	host, port, err := net.SplitHostPort(c.IoT.Address())
+	check(t, err)
+	// Into a pipe they would keep their lines back until a page is full.
+	return exec.CommandContext(deadline(t), "stdbuf",
+		append([]string{"-oL", name, "-h", host, "-p", port, "--cafile", id.caFile, "--cert", id.certFile, "--key", id.keyFile}, args...)...)
 }
 
 func document(statements ...object) object {

@@ -88,3 +88,10 @@ func subscribePacket(filters ...string) *packets.SubscribePacket {
 	p.MessageID, p.Topics, p.Qoss = 1, filters, bytes.Repeat([]byte{1}, len(filters))
 	return p
 }
+
+// read fills b.
+func (w wire) read(b []byte) {
+	w.t.Helper()
+	_, err := io.ReadFull(w, b)
+	check(w.t, err)
+}
