@@ -25,6 +25,7 @@ type (
 	path struct {
 		span
 		names []string
+		slot  int // where the payload's value is noted; -1 in a nested SELECT
 	}
 	// member is .b.c after any other expression.
 	member struct {
@@ -130,7 +131,24 @@ type source struct {
 type statement struct {
 	set   []assignment
 	query *query
+	paths *paths
 }
+
+// paths are the paths of a statement into the payload.
+type paths struct {
+	root *pathNode
+	n    int // how many slots they have
+}
+
+func newPaths() *paths { return &paths{root: &pathNode{slot: -1}} }
+
+func (p *paths) add(names []string) (slot int) {
+	slot = p.root.add(names, p.n)
+	p.n = max(p.n, slot+1)
+	return slot
+}
+
+func (p *paths) clone() *paths { return &paths{p.root.clone(), p.n} }
 
 type assignment struct {
 	span

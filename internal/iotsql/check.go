@@ -33,7 +33,7 @@ func (p Problem) Snippet() string { return snippet(p.SQL, p.Offset, p.Length) }
 // templates, it also finds rules that trigger themselves. Problems come in the
 // order of the statement.
 func (r *Rule) Check(republish ...string) []Problem {
-	c := &checker{rule: r}
+	c := &linter{rule: r}
 	for _, a := range r.stmt.set {
 		c.expr(a.x)
 	}
@@ -46,17 +46,18 @@ func (r *Rule) Check(republish ...string) []Problem {
 	return c.found
 }
 
-type checker struct {
+// A linter collects the problems of a rule.
+type linter struct {
 	rule  *Rule
 	found []Problem
 }
 
-func (c *checker) add(at span, format string, args ...any) {
+func (c *linter) add(at span, format string, args ...any) {
 	line, column := position(c.rule.sql, at.start)
 	c.found = append(c.found, Problem{c.rule.sql, at.start, at.end - at.start, line, column, oneLine(fmt.Sprintf(format, args...))})
 }
 
-func (c *checker) query(q *query) {
+func (c *linter) query(q *query) {
 	for _, item := range q.items {
 		c.expr(item.expr)
 		if item.alias == nil && !q.value && unnamed(item.expr) {
@@ -84,7 +85,7 @@ func unnamed(x expr) bool {
 }
 
 // expr checks a node and all below it.
-func (c *checker) expr(x expr) {
+func (c *linter) expr(x expr) {
 	if sub, ok := x.(*subquery); ok {
 		c.query(sub.query)
 		return
@@ -136,7 +137,7 @@ func children(x expr) []expr {
 	return nil
 }
 
-func (c *checker) call(x *call) {
+func (c *linter) call(x *call) {
 	n := len(x.args)
 	switch fn := x.fn; {
 	case n < fn.min:
@@ -162,13 +163,13 @@ func (f *function) arity() string {
 	return fmt.Sprintf("%d to %s", f.min, plural(f.max))
 }
 
-func (c *checker) unary(x *unary) {
+func (c *linter) unary(x *unary) {
 	if x.op == "NOT" && !canBeBoolean(x.x) {
 		c.add(x.span, "always Undefined: NOT takes a Boolean, this is %s", kindsOf(x.x))
 	}
 }
 
-func (c *checker) binary(x *binary) {
+func (c *linter) binary(x *binary) {
 	switch x.op {
 	case "AND", "OR":
 		c.operands(x, canBeBoolean, "a Boolean")
@@ -187,7 +188,7 @@ func (c *checker) binary(x *binary) {
 	}
 }
 
-func (c *checker) operands(x *binary, fits func(expr) bool, wanted string) {
+func (c *linter) operands(x *binary, fits func(expr) bool, wanted string) {
 	for _, side := range []expr{x.l, x.r} {
 		if !fits(side) {
 			c.add(side.place(), "always Undefined: %s takes %s, this is %s", x.op, wanted, described(side))
@@ -195,7 +196,7 @@ func (c *checker) operands(x *binary, fits func(expr) bool, wanted string) {
 	}
 }
 
-func (c *checker) equality(x *binary) {
+func (c *linter) equality(x *binary) {
 	l, r := kindsOf(x.l), kindsOf(x.r)
 	for _, side := range []expr{x.l, x.r} {
 		if kindsOf(side) == setOf(undefinedKind) {
@@ -356,7 +357,7 @@ const (
 
 // filter finds filters that no topic matches. Three slashes of a Basic Ingest
 // topic do not count, but such a rule needs no filter.
-func (c *checker) filter(from source) {
+func (c *linter) filter(from source) {
 	slashes := strings.Count(from.filter, "/")
 	literal := strings.NewReplacer("+", "", "#", "").Replace(from.filter)
 	switch {
@@ -371,7 +372,7 @@ func (c *checker) filter(from source) {
 }
 
 // republish finds a topic that triggers the rule again.
-func (c *checker) republish(topic string) {
+func (c *linter) republish(topic string) {
 	from := c.rule.stmt.query.from
 	t, err := c.rule.CompileTemplate(topic)
 	if err != nil {

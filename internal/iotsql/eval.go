@@ -2,6 +2,7 @@ package iotsql
 
 import (
 	"fmt"
+	"unsafe"
 )
 
 // An env is the evaluation of one statement over one message. The first error
@@ -11,9 +12,13 @@ type env struct {
 	ver Version
 	err error
 
-	payload string // checked, without white space around it
-	read    bool   // payload has been read
-	work    int    // done so far, see spend
+	paths   *paths
+	payload string           // checked, without white space around it
+	read    bool             // payload has been read
+	compact bool             // and has no insignificant white space
+	found   []string         // the text of each path's value, empty if missing
+	inline  [fewPaths]string // found, of a statement with few paths
+	work    int              // done so far, see spend
 
 	set   []assignment
 	known []bool // which variables have been evaluated
@@ -36,28 +41,42 @@ func (e *env) fail(err error) value {
 	return undefined
 }
 
+// fewPaths is up to how many paths are noted without memory of their own.
+const fewPaths = 4
+
 // object returns the text of the payload, which must be a JSON object. An
 // empty payload counts as one without members (developer guide,
 // binary-payloads: data can be added to an empty payload).
 func (e *env) object() (text string, ok bool) {
 	if !e.read {
 		e.read = true
-		e.payload = e.readPayload()
+		e.readPayload()
 	}
 	return e.payload, e.payload != ""
 }
 
-func (e *env) readPayload() string {
-	raw := string(e.m.Payload)
-	if raw == "" {
-		return "{}"
+// text is the payload without a copy, which would be the only memory that most
+// messages take. Nothing keeps it after the evaluation.
+func (m *Message) text() string {
+	return unsafe.String(unsafe.SliceData(m.Payload), len(m.Payload))
+}
+
+func (e *env) readPayload() {
+	e.found = e.inline[:]
+	if e.paths.n > fewPaths {
+		e.found = make([]string, e.paths.n)
 	}
-	text, ok := trimJSON(raw)
+	c := checker{s: e.m.text(), found: e.found}
+	if c.s == "" {
+		c.s = "{}"
+	}
+	text, ok := c.document(e.paths.root)
 	if !ok || text[0] != '{' {
 		e.fail(fmt.Errorf("%w: only SELECT * and encode(*, 'base64') take other payloads", ErrPayload))
-		return ""
+		return
 	}
-	return text
+	e.payload, e.compact = text, !c.loose
+	e.spend(len(text))
 }
 
 // holds reports whether WHERE is the Boolean true. It stops at the first part
@@ -105,15 +124,16 @@ func (e *env) output(q *query) []byte {
 // the message payload is not in JSON format, * returns the entire message
 // payload as raw bytes" (developer guide, iot-sql-json).
 func (e *env) wholePayload() []byte {
-	raw := e.payload
+	raw, compact := e.payload, e.compact
 	if !e.read {
-		text, ok := trimJSON(string(e.m.Payload))
+		c := checker{s: e.m.text()}
+		text, ok := c.document(nil)
 		if !ok || text[0] != '{' {
 			return e.m.Payload
 		}
-		raw = text
+		raw, compact = text, !c.loose
 	}
-	if len(raw) == len(e.m.Payload) && isCompact(raw) {
+	if compact {
 		return e.m.Payload
 	}
 	return appendCompact(make([]byte, 0, len(raw)), raw)
@@ -182,21 +202,13 @@ func (e *env) setPath(n *nested, keys []string, v value) {
 func (x *literal) eval(*env) value { return x.value }
 
 func (x *path) eval(e *env) value {
-	if s := e.nested; s != nil {
-		return e.lookup(s, x.names)
+	if x.slot < 0 {
+		return e.lookup(e.nested, x.names)
 	}
-	text, ok := e.object()
-	for _, name := range x.names {
-		if !ok || text[0] != '{' || !e.spend(len(text)) {
-			return undefined
-		}
-		text = jsonMember(text, name)
-		ok = text != ""
-	}
-	if !ok {
+	if _, ok := e.object(); !ok || e.found[x.slot] == "" {
 		return undefined
 	}
-	return jsonValue(text, e.ver)
+	return jsonValue(e.found[x.slot], e.ver)
 }
 
 func (e *env) lookup(s *scope, names []string) value {

@@ -63,7 +63,7 @@ func (r *Rule) Explain(m *Message) (Explanation, error) {
 	default:
 		x.Topic = fmt.Sprintf("the topic %s does not match %s", m.Topic, quoteSQL(r.Filter()))
 	}
-	e := &env{m: m, ver: r.ver, set: r.stmt.set}
+	e := &env{m: m, ver: r.ver, set: r.stmt.set, paths: r.stmt.paths}
 	where := r.stmt.query.where
 	if where != nil && !e.holds(where) {
 		x.Reasons = e.reasons(where)

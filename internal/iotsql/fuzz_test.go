@@ -183,7 +183,8 @@ func FuzzJSON(f *testing.F) {
 			t.Fatalf("%q is no JSON: %v", s, err)
 		}
 		compact := appendCompact(nil, text)
-		if !json.Valid(compact) || !isCompact(string(compact)) {
+		c := checker{s: string(compact)}
+		if _, ok := c.document(nil); !ok || c.loose {
 			t.Fatalf("%q becomes %q", s, compact)
 		}
 		printed := appendJSON(nil, decoded(&env{ver: V2015}, jsonValue(text, V2015)))

@@ -11,8 +11,8 @@ import (
 const maxPayloadDepth = 512
 
 // The functions here read JSON (RFC 8259) in place: a payload is checked once
-// from end to end, then paths are looked up in its text, and nothing is decoded
-// but what a rule asks for.
+// from end to end, and on the way the values of the paths that a statement names
+// are noted. Nothing else is decoded.
 
 // skipSpace returns the first index from i on that is no white space.
 func skipSpace(s string, i int) int {
@@ -25,92 +25,212 @@ func skipSpace(s string, i int) int {
 // trimJSON returns a JSON text without the white space around it; ok is false
 // if s is not one JSON text.
 func trimJSON(s string) (text string, ok bool) {
-	start := skipSpace(s, 0)
-	end := checkValue(s, start, 0)
-	if end < 0 || skipSpace(s, end) != len(s) {
-		return "", false
-	}
-	return s[start:end], true
+	c := checker{s: s}
+	return c.document(nil)
 }
 
-// checkValue returns the end of the JSON value that begins at i, or -1 if
-// there is none.
-func checkValue(s string, i, depth int) int {
+// A pathNode is a name in the tree of all paths of a statement.
+type pathNode struct {
+	slot     int // where the value of the path that ends here is noted, or -1
+	name     string
+	children []*pathNode
+}
+
+// add enters a path and returns its slot; next is the first free one.
+func (n *pathNode) add(names []string, next int) (slot int) {
+	for _, name := range names {
+		child := n.child(name)
+		if child == nil {
+			child = &pathNode{slot: -1, name: name}
+			n.children = append(n.children, child)
+		}
+		n = child
+	}
+	if n.slot < 0 {
+		n.slot = next
+	}
+	return n.slot
+}
+
+func (n *pathNode) child(name string) *pathNode {
+	for _, c := range n.children {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// clone copies a tree, for more paths to be added.
+func (n *pathNode) clone() *pathNode {
+	out := &pathNode{slot: n.slot, name: n.name}
+	for _, c := range n.children {
+		out.children = append(out.children, c.clone())
+	}
+	return out
+}
+
+// named returns the child that a key in its quotes stands for, or nil.
+func (n *pathNode) named(quoted string) *pathNode {
+	for _, c := range n.children {
+		if nameIs(quoted, c.name) {
+			return c
+		}
+	}
+	return nil
+}
+
+// A checker checks JSON and notes the values of paths.
+type checker struct {
+	s     string
+	found []string // the text of each slot's value, empty if there is none
+	loose bool     // there is insignificant white space
+}
+
+// document checks one JSON text with white space around it.
+func (c *checker) document(paths *pathNode) (text string, ok bool) {
+	start := c.space(0)
+	end := c.value(start, 0, paths)
+	if end < 0 || c.space(end) != len(c.s) {
+		return "", false
+	}
+	return c.s[start:end], true
+}
+
+func (c *checker) space(i int) int {
+	if i < len(c.s) && c.s[i] > ' ' {
+		return i
+	}
+	end := skipSpace(c.s, i)
+	c.loose = c.loose || end > i
+	return end
+}
+
+// value returns the end of the JSON value that begins at i, or -1 if there is
+// none. n holds the paths that go on below it, nil if there are none.
+func (c *checker) value(i, depth int, n *pathNode) int {
+	s := c.s
 	if i >= len(s) || depth > maxPayloadDepth {
 		return -1
 	}
-	switch c := s[i]; {
-	case c == '"':
+	switch s[i] {
+	case '"':
 		return checkString(s, i)
-	case c == '{':
-		return checkObject(s, i, depth)
-	case c == '[':
-		return checkArray(s, i, depth)
-	case c == '-' || c >= '0' && c <= '9':
-		return checkNumber(s, i)
+	case '{':
+		return c.object(i, depth, n)
+	case '[':
+		return c.array(i, depth)
+	case 't':
+		return checkWord(s, i, "true")
+	case 'f':
+		return checkWord(s, i, "false")
+	case 'n':
+		return checkWord(s, i, "null")
 	}
-	for _, word := range [...]string{"true", "false", "null"} {
-		if strings.HasPrefix(s[i:], word) {
-			return i + len(word)
-		}
+	return checkNumber(s, i)
+}
+
+func checkWord(s string, i int, word string) int {
+	if strings.HasPrefix(s[i:], word) {
+		return i + len(word)
 	}
 	return -1
 }
 
-func checkObject(s string, i, depth int) int {
-	i = skipSpace(s, i+1)
-	if i < len(s) && s[i] == '}' {
+func (c *checker) object(i, depth int, n *pathNode) int {
+	i = c.space(i + 1)
+	if i < len(c.s) && c.s[i] == '}' {
 		return i + 1
 	}
-	for i < len(s) && s[i] == '"' {
-		if i = checkString(s, i); i < 0 {
+	for i < len(c.s) && c.s[i] == '"' {
+		if i = c.member(i, depth, n); i < 0 {
 			return -1
 		}
-		if i = skipSpace(s, i); i >= len(s) || s[i] != ':' {
+		if i = c.space(i); i >= len(c.s) {
 			return -1
 		}
-		if i = checkValue(s, skipSpace(s, i+1), depth+1); i < 0 {
-			return -1
-		}
-		if i = skipSpace(s, i); i >= len(s) {
-			return -1
-		}
-		if s[i] == '}' {
+		if c.s[i] == '}' {
 			return i + 1
 		}
-		if s[i] != ',' {
+		if c.s[i] != ',' {
 			return -1
 		}
-		i = skipSpace(s, i+1)
+		i = c.space(i + 1)
 	}
 	return -1
 }
 
-func checkArray(s string, i, depth int) int {
-	i = skipSpace(s, i+1)
-	if i < len(s) && s[i] == ']' {
+// member checks a key and its value. Of several equal keys the last counts.
+func (c *checker) member(i, depth int, n *pathNode) int {
+	end := checkString(c.s, i)
+	if end < 0 {
+		return -1
+	}
+	var below *pathNode
+	if n != nil {
+		below = n.named(c.s[i:end])
+	}
+	if i = c.space(end); i >= len(c.s) || c.s[i] != ':' {
+		return -1
+	}
+	i = c.space(i + 1)
+	if below == nil {
+		return c.value(i, depth+1, nil)
+	}
+	c.forget(below)
+	if end = c.value(i, depth+1, below); end >= 0 && below.slot >= 0 {
+		c.found[below.slot] = c.s[i:end]
+	}
+	return end
+}
+
+// forget takes back what an earlier key of the same name has left.
+func (c *checker) forget(n *pathNode) {
+	if n.slot >= 0 {
+		c.found[n.slot] = ""
+	}
+	for _, child := range n.children {
+		c.forget(child)
+	}
+}
+
+func (c *checker) array(i, depth int) int {
+	i = c.space(i + 1)
+	if i < len(c.s) && c.s[i] == ']' {
 		return i + 1
 	}
 	for {
-		if i = checkValue(s, i, depth+1); i < 0 {
+		if i = c.value(i, depth+1, nil); i < 0 {
 			return -1
 		}
-		if i = skipSpace(s, i); i >= len(s) {
+		if i = c.space(i); i >= len(c.s) {
 			return -1
 		}
-		if s[i] == ']' {
+		if c.s[i] == ']' {
 			return i + 1
 		}
-		if s[i] != ',' {
+		if c.s[i] != ',' {
 			return -1
 		}
-		i = skipSpace(s, i+1)
+		i = c.space(i + 1)
 	}
 }
+
+// plain are the bytes that stand for themselves in a JSON string and need no
+// check.
+var plain = func() (table [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		table[c] = c != '"' && c != '\\'
+	}
+	return table
+}()
 
 func checkString(s string, i int) int {
 	start, ascii := i, true
 	for i++; i < len(s); i++ {
+		if plain[s[i]] {
+			continue
+		}
 		switch c := s[i]; {
 		case c == '"':
 			if !ascii && !utf8.ValidString(s[start:i]) {
@@ -121,9 +241,9 @@ func checkString(s string, i int) int {
 			if i = checkEscape(s, i); i < 0 {
 				return -1
 			}
-		case c < 0x20:
+		case c < ' ':
 			return -1
-		case c >= utf8.RuneSelf:
+		default:
 			ascii = false
 		}
 	}
@@ -238,7 +358,10 @@ func jsonMember(object, key string) string {
 // nameIs reports whether a key in its quotes is this key.
 func nameIs(name, key string) bool {
 	inner := name[1 : len(name)-1]
-	return inner == key || strings.IndexByte(inner, '\\') >= 0 && unquoteJSON(name) == key
+	if len(inner) <= len(key) { // an escape is longer than what it stands for
+		return inner == key
+	}
+	return strings.IndexByte(inner, '\\') >= 0 && unquoteJSON(name) == key
 }
 
 // jsonMembers yields the keys, in their quotes, and value texts of a checked
@@ -355,19 +478,4 @@ func appendCompact(b []byte, s string) []byte {
 		}
 	}
 	return append(b, s[start:]...)
-}
-
-// isCompact reports whether checked JSON has no insignificant white space.
-func isCompact(s string) bool {
-	for i := 0; i < len(s); {
-		switch s[i] {
-		case '"':
-			i = skipString(s, i)
-		case ' ', '\n', '\r', '\t':
-			return false
-		default:
-			i++
-		}
-	}
-	return true
 }

@@ -31,7 +31,8 @@ type parser struct {
 	next   int
 	depth  int
 	vars   []string // names of SET, in order
-	nested int      // how many SELECTs stand around the current one
+	paths  *paths
+	nested int // how many SELECTs stand around the current one
 }
 
 // A parser's methods stop the parse by panicking with parseFailed; newParser's
@@ -58,7 +59,7 @@ func newParser(sql string, ver Version) (*parser, *SyntaxError) {
 	if err != nil {
 		return nil, err
 	}
-	return &parser{sql: sql, ver: ver, tokens: tokens}, nil
+	return &parser{sql: sql, ver: ver, tokens: tokens, paths: newPaths()}, nil
 }
 
 func parse(sql string, ver Version) (s *statement, err *SyntaxError) {
@@ -75,6 +76,7 @@ func parse(sql string, ver Version) (s *statement, err *SyntaxError) {
 		p.fail(t.span, "expected SELECT, found %s", t)
 	}
 	s.query = p.query()
+	s.paths = p.paths
 	p.expectEnd()
 	return s, nil
 }
@@ -441,14 +443,17 @@ func (p *parser) operand() expr {
 		p.next++
 		names := p.names("an attribute's name after the dot")
 		if root, ok := x.(*path); ok {
-			x = &path{p.since(start), append(root.names, names...)}
+			x = &path{p.since(start), append(root.names, names...), -1}
 			continue
 		}
 		if _, ok := x.(*star); ok {
-			x = &path{p.since(start), names}
+			x = &path{p.since(start), names, -1}
 			continue
 		}
 		x = &member{p.since(start), x, names}
+	}
+	if whole, ok := x.(*path); ok && p.nested == 0 {
+		whole.slot = p.paths.add(whole.names)
 	}
 	return x
 }
@@ -613,7 +618,7 @@ func (p *parser) word(t token) expr {
 	case t.is("UNDEFINED"):
 		return &literal{t.span, undefined, "undefined"}
 	}
-	return &path{t.span, []string{t.text}}
+	return &path{t.span, []string{t.text}, -1}
 }
 
 func (p *parser) exists() expr {

@@ -3,6 +3,7 @@ package iotsql
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -89,6 +90,7 @@ type Rule struct {
 	sql  string
 	ver  Version
 	stmt *statement
+	envs sync.Pool // evaluations to be used again: most messages match no rule
 }
 
 // A Result is what a message makes of a rule.
@@ -111,7 +113,7 @@ func Compile(sql string, v Version) (*Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Rule{sql, v, stmt}, nil
+	return &Rule{sql: sql, ver: v, stmt: stmt}, nil
 }
 
 // SQL returns the statement as it was written.
@@ -136,7 +138,15 @@ func (r *Rule) MatchesTopic(topic string) bool { return MatchFilter(r.Filter(), 
 // is evaluated first. The error wraps ErrPayload, ErrNotAvailable,
 // ErrOutputTooLarge, ErrTooMuchWork or what Services returned.
 func (r *Rule) Eval(m *Message) (Result, error) {
-	e := env{m: m, ver: r.ver, set: r.stmt.set}
+	e, ok := r.envs.Get().(*env)
+	if !ok {
+		e = new(env)
+	}
+	*e = env{m: m, ver: r.ver, set: r.stmt.set, paths: r.stmt.paths}
+	defer func() {
+		*e = env{} // nothing of the message stays
+		r.envs.Put(e)
+	}()
 	q := r.stmt.query
 	if q.where != nil && !e.holds(q.where) {
 		return Result{}, e.err

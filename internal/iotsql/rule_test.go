@@ -36,3 +36,20 @@ func TestTheScenariosRule(t *testing.T) {
 		})
 	}
 }
+
+// Not parallel: AllocsPerRun counts for the whole process.
+func TestAMessageThatDoesNotMatchTakesHardlyAnyMemory(t *testing.T) {
+	rule, err := Compile(scenarioSQL, V2016)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &Message{Topic: "/last/will/topic", Payload: []byte(`{"state":{"reported":{"last_will":"no","trigger_action":"on"}}}`)}
+	const most = 2
+	if got := testing.AllocsPerRun(1000, func() {
+		if result, err := rule.Eval(m); err != nil || result.Fired {
+			t.Errorf("fired %v, %v", result.Fired, err)
+		}
+	}); got > most {
+		t.Errorf("%v allocations, at most %d are wanted", got, most)
+	}
+}

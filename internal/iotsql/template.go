@@ -10,6 +10,7 @@ import (
 type Template struct {
 	ver   Version
 	set   []assignment
+	paths *paths
 	parts []templatePart
 }
 
@@ -27,17 +28,17 @@ func CompileTemplate(s string, v Version) (*Template, error) {
 	if err := CheckVersion(v); err != nil {
 		return nil, err
 	}
-	return compileTemplate(s, v, nil)
+	return compileTemplate(s, v, nil, newPaths())
 }
 
 // CompileTemplate parses a text with substitution templates that may also use
 // the variables of the rule's SET (developer guide, iot-sql-set).
 func (r *Rule) CompileTemplate(s string) (*Template, error) {
-	return compileTemplate(s, r.ver, r.stmt.set)
+	return compileTemplate(s, r.ver, r.stmt.set, r.stmt.paths.clone())
 }
 
-func compileTemplate(s string, v Version, set []assignment) (*Template, error) {
-	t := &Template{ver: v, set: set}
+func compileTemplate(s string, v Version, set []assignment, paths *paths) (*Template, error) {
+	t := &Template{ver: v, set: set, paths: paths}
 	var text strings.Builder
 	for i := 0; i < len(s); {
 		switch {
@@ -49,7 +50,7 @@ func compileTemplate(s string, v Version, set []assignment) (*Template, error) {
 			if end < 0 {
 				return nil, newSyntaxError(s, span{i, len(s)}, "${ is not closed: expected }")
 			}
-			x, err := parseTemplate(s, span{i + 2, end}, v, set)
+			x, err := t.parse(s, span{i + 2, end})
 			if err != nil {
 				return nil, err
 			}
@@ -90,8 +91,9 @@ func templateEnd(s string, i int) int {
 	return -1
 }
 
-func parseTemplate(s string, at span, v Version, set []assignment) (x expr, err error) {
-	x, fault := parseExpression(s[at.start:at.end], v, set)
+// parse parses the expression at a place of the template's text.
+func (t *Template) parse(s string, at span) (expr, error) {
+	x, fault := t.expression(s[at.start:at.end])
 	if fault != nil {
 		moved := newSyntaxError(s, span{at.start + fault.Offset, at.start + fault.Offset + fault.Length}, fault.Msg)
 		moved.cause = fault.cause
@@ -100,12 +102,13 @@ func parseTemplate(s string, at span, v Version, set []assignment) (x expr, err 
 	return x, nil
 }
 
-func parseExpression(sql string, v Version, set []assignment) (x expr, err *SyntaxError) {
-	p, err := newParser(sql, v)
+func (t *Template) expression(sql string) (x expr, err *SyntaxError) {
+	p, err := newParser(sql, t.ver)
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range set {
+	p.paths = t.paths
+	for _, a := range t.set {
 		p.vars = append(p.vars, a.name)
 	}
 	defer catch(&err)
@@ -120,7 +123,7 @@ func parseExpression(sql string, v Version, set []assignment) (x expr, err *Synt
 // values into the text, converted to String; an Undefined or Null one leaves
 // nothing. Errors are as those of Rule.Eval.
 func (t *Template) Eval(m *Message) (string, error) {
-	e := env{m: m, ver: t.ver, set: t.set}
+	e := env{m: m, ver: t.ver, set: t.set, paths: t.paths}
 	var b strings.Builder
 	for _, part := range t.parts {
 		b.WriteString(part.text)
