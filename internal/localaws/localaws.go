@@ -25,6 +25,7 @@ import (
 
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/ecr"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/logs"
@@ -68,6 +69,7 @@ type Server struct {
 	SNS            *sns.Service
 	Logs           *logs.Service
 	SSM            *ssm.Service
+	ECR            *ecr.Service
 	// Mailbox is nil when mails go to a server of the user's.
 	Mailbox *mail.Mailbox
 
@@ -83,7 +85,7 @@ func Start(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New(), log: o.Log}
+	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New(), ECR: ecr.New(Account), log: o.Log}
 	if err := s.start(o); err != nil {
 		return nil, errors.Join(err, s.Close(context.Background()))
 	}
@@ -147,6 +149,7 @@ func (s *Server) openMail(o Options) (err error) {
 func (s *Server) serve() {
 	mux := http.NewServeMux()
 	mux.Handle("/_lwt/sns/", s.SNS.Handler())
+	mux.HandleFunc("GET "+StatusPath, s.serveStatus)
 	s.http = &http.Server{
 		Handler:           s.durable(mux),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,

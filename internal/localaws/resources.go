@@ -83,6 +83,27 @@ func (s *Server) resourceTypes() map[string]cloudformation.Type {
 			Update:      s.updateLogGroup,
 			Delete:      func(r request) error { return gone(s.Logs.Delete(r.PhysicalID)) },
 		},
+		"AWS::SSM::Parameter": {
+			Properties:  []string{"Name", "Type", "Value"},
+			Required:    []string{"Type", "Value"},
+			Replacement: []string{"Name", "Type"},
+			Create:      s.createParameter,
+			Update:      s.updateParameter,
+			Delete: func(r request) error {
+				s.SSM.Delete(r.PhysicalID)
+				return nil
+			},
+		},
+		"AWS::ECR::Repository": {
+			Properties:  []string{"ImageTagMutability", "LifecyclePolicy", "RepositoryName", "RepositoryPolicyText"},
+			Replacement: []string{"RepositoryName"},
+			Create:      s.createRepository,
+			Update:      s.updateRepository,
+			Delete: func(r request) error {
+				s.ECR.Delete(r.PhysicalID)
+				return nil
+			},
+		},
 		"AWS::SNS::Topic": {
 			Properties:  []string{"TopicName", "DisplayName", "Tags"},
 			Replacement: []string{"TopicName"},

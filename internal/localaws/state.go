@@ -14,6 +14,7 @@ import (
 
 	"lastwill/internal/atomicfile"
 	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/ecr"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/logs"
@@ -45,6 +46,7 @@ type document struct {
 	Version        int
 	IAM            *iam.Service
 	SSM            *ssm.Service
+	ECR            *ecr.Service
 	Logs           *logs.Service
 	SNS            *sns.Service
 	IoT            *iot.Service
@@ -52,7 +54,7 @@ type document struct {
 }
 
 func (s *Server) document() document {
-	return document{formatVersion, s.IAM, s.SSM, s.Logs, s.SNS, s.IoT, s.CloudFormation}
+	return document{formatVersion, s.IAM, s.SSM, s.ECR, s.Logs, s.SNS, s.IoT, s.CloudFormation}
 }
 
 // atomically runs a change that no save may see half of.

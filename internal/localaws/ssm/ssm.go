@@ -25,6 +25,13 @@ func (s *Service) Put(name, value string) {
 	s.parameters[name] = value
 }
 
+// Delete removes a parameter. One that does not exist is no error.
+func (s *Service) Delete(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.parameters, name)
+}
+
 // Get returns the value of a parameter.
 func (s *Service) Get(name string) (string, error) {
 	s.mu.RLock()
