@@ -2,6 +2,7 @@ package iotsql
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -16,6 +17,9 @@ type Problem struct {
 	Offset, Length, Line, Column int
 	// Msg says what is wrong.
 	Msg string
+	// Warning tells that AWS may make of the statement what its author means, but
+	// this package does not or nobody knows.
+	Warning bool
 }
 
 // String is one line: place and message.
@@ -28,7 +32,8 @@ func (p Problem) Snippet() string { return snippet(p.SQL, p.Offset, p.Length) }
 
 // Check looks for mistakes that need no message to be seen: calls with a wrong
 // number of arguments, comparisons whose result is always Undefined or the
-// same, a WHERE that is never true, a topic filter that no topic matches. With
+// same, patterns that do not compile, a WHERE that is never true, a topic filter
+// that no topic matches. With
 // the topics of the rule's republish actions, which may hold substitution
 // templates, it also finds rules that trigger themselves. Problems come in the
 // order of the statement.
@@ -48,20 +53,30 @@ func (r *Rule) Check(republish ...string) []Problem {
 
 // A linter collects the problems of a rule.
 type linter struct {
-	rule  *Rule
-	found []Problem
+	rule   *Rule
+	found  []Problem
+	dynamo int // calls of get_dynamodb
 }
 
 func (c *linter) add(at span, format string, args ...any) {
 	line, column := position(c.rule.sql, at.start)
-	c.found = append(c.found, Problem{c.rule.sql, at.start, at.end - at.start, line, column, oneLine(fmt.Sprintf(format, args...))})
+	c.found = append(c.found, Problem{
+		SQL: c.rule.sql, Offset: at.start, Length: at.end - at.start, Line: line, Column: column,
+		Msg: oneLine(fmt.Sprintf(format, args...)),
+	})
+}
+
+// warn adds a problem that may be none on AWS.
+func (c *linter) warn(at span, format string, args ...any) {
+	c.add(at, format, args...)
+	c.found[len(c.found)-1].Warning = true
 }
 
 func (c *linter) query(q *query) {
 	for _, item := range q.items {
 		c.expr(item.expr)
 		if item.alias == nil && !q.value && unnamed(item.expr) {
-			c.add(item.expr.place(), "this column has no name: give it one with AS")
+			c.warn(item.expr.place(), "this column has no name: give it one with AS")
 		}
 	}
 	if q.from.over != nil {
@@ -144,6 +159,23 @@ func (c *linter) call(x *call) {
 		c.add(x.span, "%s takes %s, not %d: the result is always Undefined", x.name, fn.arity(), n)
 	case fn.max >= 0 && n > fn.max:
 		c.add(x.args[fn.max].place(), "%s takes %s, not %d: the result is always Undefined", x.name, fn.arity(), n)
+	case fn.name == "get_dynamodb":
+		if c.dynamo++; c.dynamo > 1 {
+			c.add(x.span, "get_dynamodb is called a second time: AWS then ends the rule without an action")
+		}
+	case strings.HasPrefix(fn.name, "regexp_"):
+		c.pattern(x.args[1])
+	}
+}
+
+// pattern finds a regular expression that is wrong, or Java's alone.
+func (c *linter) pattern(x expr) {
+	l, ok := x.(*literal)
+	if !ok || l.value.kind != stringKind {
+		return
+	}
+	if _, err := regexp.Compile(l.value.text); err != nil {
+		c.warn(l.span, "%v; the result is Undefined here, AWS takes the patterns of Java", err)
 	}
 }
 

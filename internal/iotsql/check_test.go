@@ -23,6 +23,10 @@ func TestCheck(t *testing.T) {
 		{"IN without an Array", "SELECT * FROM 'a' WHERE x IN 'abc'", "", []string{"line 1, column 30: always Undefined: IN looks into an Array"}},
 		{"a column without a name", "SELECT 1 + temp FROM 'a'", "", []string{"line 1, column 8: this column has no name"}},
 		{"a nested query is checked too", "SELECT (SELECT v FROM e WHERE n < true) AS x FROM 'a'", "", []string{"line 1, column 35: always Undefined: <"}},
+		{"a pattern that does not compile", "SELECT * FROM 'a' WHERE regexp_matches(x, '(')", "", []string{"line 1, column 43: error parsing regexp: missing closing ): `(`; the result is Undefined here"}},
+		{"a pattern of Java's", "SELECT * FROM 'a' WHERE regexp_matches(x, '(?=a)')", "", []string{"line 1, column 43: error parsing regexp: invalid or unsupported Perl syntax"}},
+		{"get_dynamodb twice", "SELECT get_dynamodb('t', 'k', x, 'arn').a AS a, get_dynamodb('t', 'k', x, 'arn').b AS b FROM 'a'", "", []string{"line 1, column 49: get_dynamodb is called a second time"}},
+		{"a filter of Basic Ingest", "SELECT * FROM '$aws/rules/x/y'", "", []string{"line 1, column 15: this filter never matches: messages to $aws/rules/... go to the rule"}},
 		{"a filter with more slashes than a topic has", "SELECT * FROM 'a/b/c/d/e/f/g/h/i'", "", []string{"line 1, column 15: this filter never matches: it has 8 slashes"}},
 		{"a filter longer than a topic", "SELECT * FROM '" + strings.Repeat("x", 257) + "'", "", []string{"line 1, column 15: this filter never matches: it needs at least 257 bytes"}},
 		{"republishing to its own topic", "SELECT * FROM 'a/b'", "a/b", []string{"line 1, column 15: the republish topic \"a/b\" matches this filter"}},
@@ -53,5 +57,26 @@ func TestCheck(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhatAWSMayTakeIsAWarning(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		sql     string
+		warning bool
+	}{
+		{"SELECT 1 + 2 FROM 'a'", true},
+		{"SELECT regexp_matches(x, '(?=a)') AS m FROM 'a'", true},
+		{"SELECT topic(1, 2) AS t FROM 'a'", false},
+		{"SELECT * FROM 'a' WHERE true > 1", false},
+	} {
+		rule, err := Compile(c.sql, V2016)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := rule.Check(); len(got) != 1 || got[0].Warning != c.warning {
+			t.Errorf("%s: %+v", c.sql, got)
+		}
 	}
 }

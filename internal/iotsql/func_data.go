@@ -70,7 +70,14 @@ func service(e *env, c *call) value {
 	}
 	args := make([][]byte, len(c.args))
 	for i, x := range c.args {
-		if v := x.eval(e); v.kind != undefinedKind {
+		_, all := x.(*star)
+		v := undefined
+		if all && c.fn.name == "decode" {
+			v = stringValue(base64.StdEncoding.EncodeToString(e.m.Payload))
+		} else {
+			v = x.eval(e)
+		}
+		if v.kind != undefinedKind {
 			args[i] = appendJSON([]byte{}, v)
 		}
 	}

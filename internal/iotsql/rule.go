@@ -79,7 +79,8 @@ type Message struct {
 // such as get_thing_shadow.
 type Services interface {
 	// Call calls a function, named in lower case, with its arguments as JSON;
-	// an Undefined argument is nil. It returns JSON, or nil for Undefined. An
+	// an Undefined argument is nil, the payload of decode(*, 'proto', ...) a
+	// String in base64. It returns JSON, or nil for Undefined. An
 	// error ends the evaluation; one for a function that it does not have wraps
 	// ErrNotAvailable.
 	Call(function string, args [][]byte) ([]byte, error)

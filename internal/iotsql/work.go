@@ -5,7 +5,7 @@ import "fmt"
 // maxWork bounds what one evaluation reads and makes, in bytes. A statement
 // over the largest message that looks at it from end to end for each of a
 // hundred columns is far below it.
-const maxWork = 128 * 1024 * 1024
+const maxWork = 64 * 1024 * 1024
 
 // itemWork is what decoding an element or member costs, besides its text.
 const itemWork = 64

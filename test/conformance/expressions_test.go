@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -46,12 +47,25 @@ func TestExpressions(t *testing.T) {
 	t.Logf("%d cases", cases)
 }
 
-// valueOf is an expression's value as JSON, - for Undefined, or "error TEXT".
+// valueOf is an expression's value as JSON, - for Undefined, or "error TEXT". The
+// expression as it prints must have the same value.
 func valueOf(expression, version, payload string) string {
 	rule, err := iotsql.Compile("SELECT VALUE "+expression+" FROM 't'", iotsql.Version(version))
 	if err != nil {
 		return "error " + err.Error()
 	}
+	value := outcome(rule, payload)
+	again, err := iotsql.Compile(rule.String(), rule.Version())
+	if err != nil {
+		return fmt.Sprintf("%s, but printed as %s it does not compile: %v", value, rule, err)
+	}
+	if printed := outcome(again, payload); printed != value && !strings.Contains(expression, "newuuid") {
+		return fmt.Sprintf("%s, but printed as %s it is %s", value, rule, printed)
+	}
+	return value
+}
+
+func outcome(rule *iotsql.Rule, payload string) string {
 	result, err := rule.Eval(&iotsql.Message{
 		Topic:    "things/myThings/thingOne",
 		ClientID: "device-1",
