@@ -179,12 +179,17 @@ func ruleExplain(args []string, s cli.Streams) error {
 	if f.republish != "" {
 		republish = append(republish, f.republish)
 	}
-	problems := rule.Check(republish...)
-	for _, p := range problems {
-		fmt.Fprintf(s.Out, "\nproblem: %s\n%s\n", p, p.Snippet())
+	problems := 0
+	for _, p := range rule.Check(republish...) {
+		severity := "warning"
+		if !p.Warning {
+			severity = "problem"
+			problems++
+		}
+		fmt.Fprintf(s.Out, "\n%s: %s\n%s\n", severity, p, p.Snippet())
 	}
-	if len(problems) > 0 {
-		return fmt.Errorf("problems found: %d", len(problems))
+	if problems > 0 {
+		return fmt.Errorf("problems found: %d", problems)
 	}
 	return nil
 }

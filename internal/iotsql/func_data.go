@@ -70,14 +70,7 @@ func service(e *env, c *call) value {
 	}
 	args := make([][]byte, len(c.args))
 	for i, x := range c.args {
-		_, all := x.(*star)
-		v := undefined
-		if all && c.fn.name == "decode" {
-			v = stringValue(base64.StdEncoding.EncodeToString(e.m.Payload))
-		} else {
-			v = x.eval(e)
-		}
-		if v.kind != undefinedKind {
+		if v := serviceArgument(e, c.fn, x); v.kind != undefinedKind {
 			args[i] = appendJSON([]byte{}, v)
 		}
 	}
@@ -98,6 +91,13 @@ func service(e *env, c *call) value {
 		return e.fail(fmt.Errorf("%s: the answer is not JSON", c.fn.name))
 	}
 	return jsonValue(text, e.ver)
+}
+
+func serviceArgument(e *env, fn *function, x expr) value {
+	if _, all := x.(*star); all && fn.name == "decode" {
+		return stringValue(base64.StdEncoding.EncodeToString(e.m.Payload))
+	}
+	return x.eval(e)
 }
 
 // get is an element of an Array, a character of a String or what an Object has
