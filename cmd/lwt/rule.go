@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"errors"
@@ -137,7 +138,10 @@ func ruleEval(args []string, s cli.Streams) error {
 	if err != nil {
 		return evalError(err)
 	}
-	fmt.Fprintf(s.Out, "%s\n", result.Payload)
+	s.Out.Write(result.Payload) //nolint:errcheck // as with fmt.Fprint: nobody is left to tell
+	if !bytes.HasSuffix(result.Payload, []byte("\n")) {
+		fmt.Fprintln(s.Out)
+	}
 	return nil
 }
 

@@ -58,7 +58,7 @@ func (e *env) object() (text string, ok bool) {
 // text is the payload without a copy, which would be the only memory that most
 // messages take. Nothing keeps it after the evaluation.
 func (m *Message) text() string {
-	return unsafe.String(unsafe.SliceData(m.Payload), len(m.Payload))
+	return unsafe.String(unsafe.SliceData(m.Payload), len(m.Payload)) //nolint:gosec // read only, and not kept
 }
 
 func (e *env) readPayload() {

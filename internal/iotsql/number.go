@@ -71,7 +71,7 @@ func inRange(d *apd.Decimal) *apd.Decimal {
 // iot-sql-functions, cast); it counts as a Decimal in a division under all of
 // them [LIVE]. A magnitude beyond a Decimal's is Undefined.
 func numberValue(text string, ver Version) value {
-	isInt := strings.IndexAny(text, ".eE") < 0
+	isInt := !strings.ContainsAny(text, ".eE")
 	if isInt && len(text) <= 18 && text[0] != '0' && text[0] != '-' {
 		return value{kind: intKind, text: text}
 	}

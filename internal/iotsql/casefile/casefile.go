@@ -234,7 +234,7 @@ func (c Case) eval(m *iotsql.Message) (outcome, error) {
 	}
 	result, err := rule.Eval(m)
 	if err == nil && !result.Fired {
-		err = errors.New("Explain and Eval do not agree")
+		err = errors.New("no reason is found why it does not fire")
 	}
 	return outcome{fired: true, payload: result.Payload}, err
 }
