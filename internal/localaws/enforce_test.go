@@ -218,11 +218,7 @@ func TestDeactivationEndsConnections(t *testing.T) {
 			stack := cloud.deploy(t)
 			d := connect(t, cloud.device(cloud.thing(t, stack)))
 			check(t, cloud.IoT.UpdateCertificate(stack.Output("CertificateId"), status))
-			select {
-			case <-d.Done():
-			case <-deadline(t).Done():
-				t.Fatal("the connection stands")
-			}
+			wait(t, d.Done(), "the connection stands")
 			if got := cloud.disconnected(t, will.ThingName); got != "SERVER_INITIATED_DISCONNECT" {
 				t.Errorf("disconnect reason %s", got)
 			}

@@ -406,3 +406,15 @@ func topics(seen []brokertest.Seen) string {
 	}
 	return strings.Join(names, " ")
 }
+
+// wait returns what a channel brings.
+func wait[T any](t testing.TB, c <-chan T, otherwise string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatal(otherwise)
+		panic("not reached")
+	}
+}

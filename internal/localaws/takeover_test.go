@@ -1,0 +1,150 @@
+package localaws_test
+
+import (
+	"bytes"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"lastwill/internal/device"
+	"lastwill/internal/localaws/iot"
+	"lastwill/internal/will"
+)
+
+// A second connection with the same client ID ends the first, whose will is
+// published once, and lives.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	cfg := cloud.device(cloud.thing(t, cloud.deploy(t)))
+	cloud.confirm(t)
+	observer := cloud.observer(t, names.WillTopic, names.ExecutedTopic)
+	first, second := connect(t, cfg), connect(t, cfg)
+	wait(t, first.Done(), "the first connection stands")
+	if got := cloud.disconnected(t, will.ThingName); got != "DUPLICATE_CLIENTID" {
+		t.Errorf("disconnect reason %s", got)
+	}
+	received := make(chan device.Message, 1)
+	check(t, second.Subscribe(deadline(t), names.ConnectedTopic, func(m device.Message) { received <- m }))
+	check(t, second.Announce(deadline(t)))
+	wait(t, received, "the second connection gets nothing")
+	check(t, second.Disconnect())
+	cloud.events.await(t, 2, func(e iot.Event) bool { return e.Kind == iot.Disconnected && e.ClientID == will.ThingName })
+	if seen := observer.Rest(t); len(seen) != 2 {
+		t.Errorf("observed %v, want one will and one copy", seen)
+	}
+	cloud.nextMail(t)
+	cloud.noMoreMails(t)
+}
+
+// MQTT 3.1.1 has no DISCONNECT for a broker to send, MQTT 5 has one with a reason.
+func TestTakeoverOnTheWire(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	id := cloud.thing(t, cloud.deploy(t))
+	old3, old5, last := cloud.dial(t, id), cloud.dial(t, id), cloud.dial(t, id)
+	old3.connect(connectPacket(id.name))
+	old5.connect5(id.name, 30)
+	if got := old3.ended(); len(got) > 0 {
+		t.Errorf("the broker sent % x to a client of MQTT 3.1.1", got)
+	}
+	last.connect(connectPacket(id.name))
+	if got := old5.ended(); !bytes.HasPrefix(got, []byte{0xE0}) || got[2] != 0x8E {
+		t.Errorf("the broker sent % x, want DISCONNECT with 0x8E (Session taken over)", got)
+	}
+}
+
+// Many connections come at once with one client ID, each busy publishing. One
+// lives and is reached; the will of each other one that was accepted is
+// published once.
+func TestTakeoversUnderLoad(t *testing.T) {
+	t.Parallel()
+	const connections = 60
+	cloud := start(t)
+	id := cloud.thing(t, cloud.deploy(t, addStatement(t, allow("iot:Publish", "topic/busy"))))
+	var accepted atomic.Int32
+	ended, reached := make(chan struct{}, connections), make(chan wire, connections)
+	var running sync.WaitGroup
+	for range connections {
+		w := cloud.dial(t, id)
+		running.Go(func() {
+			defer func() { ended <- struct{}{} }()
+			if !w.tryConnect(id.name) {
+				return
+			}
+			accepted.Add(1)
+			running.Go(w.beBusy)
+			for {
+				p, err := packets.ReadPacket(w)
+				if err != nil {
+					return
+				}
+				if _, ok := p.(*packets.PublishPacket); ok {
+					reached <- w
+				}
+			}
+		})
+	}
+	for range connections - 1 {
+		wait(t, ended, "more than one connection lives")
+	}
+	// Retained, as the subscription may be still to come.
+	check(t, cloud.IoT.Publish(deadline(t), names.ConnectedTopic, []byte("are you there?"), 0, true))
+	survivor := wait(t, reached, "the connection that lives is not reached")
+	check(t, survivor.NetConn().Close())
+	running.Wait()
+	cloud.events.await(t, int(accepted.Load()), func(e iot.Event) bool { return e.Kind == iot.Disconnected })
+	if n := cloud.events.count(isWill); n != int(accepted.Load()) {
+		t.Errorf("%d wills of %d connections", n, accepted.Load())
+	}
+	if n := cloud.events.count(publishedOn(names.ExecutedTopic)); n != int(accepted.Load()) {
+		t.Errorf("%d copies of %d wills", n, accepted.Load())
+	}
+}
+
+// tryConnect connects, unless another connection takes the client ID meanwhile,
+// and subscribes.
+func (w wire) tryConnect(clientID string) bool {
+	if connectPacket(clientID).Write(w) != nil {
+		return false
+	}
+	p, err := packets.ReadPacket(w)
+	connack, ok := p.(*packets.ConnackPacket)
+	if err != nil || !ok || connack.ReturnCode != packets.Accepted {
+		return false
+	}
+	_ = subscribePacket(names.ConnectedTopic).Write(w) // the connection may have ended again
+	return true
+}
+
+// beBusy keeps the broker handling packets until the connection ends.
+func (w wire) beBusy() {
+	for publishPacket("busy", []byte("busy"), 0).Write(w) == nil {
+	}
+}
+
+// A device that comes back at once, again and again, is reached each time: the
+// end of its last connection takes nothing of the new one away.
+func TestFlapping(t *testing.T) {
+	t.Parallel()
+	const times = 100
+	cloud := start(t)
+	id := cloud.thing(t, cloud.deploy(t))
+	for range times {
+		w := cloud.dial(t, id)
+		w.connect(connectPacket(id.name))
+		w.send(subscribePacket(names.ConnectedTopic))
+		w.receive()
+		check(t, cloud.IoT.Publish(deadline(t), names.ConnectedTopic, []byte("are you there?"), 0, false))
+		if _, ok := w.receive().(*packets.PublishPacket); !ok {
+			t.Fatal("the device is not reached")
+		}
+		check(t, w.NetConn().Close())
+	}
+	cloud.events.await(t, times, func(e iot.Event) bool { return e.Kind == iot.Disconnected })
+	if n := cloud.events.count(isWill); n != times {
+		t.Errorf("%d wills of %d ungraceful disconnects", n, times)
+	}
+}
