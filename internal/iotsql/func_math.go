@@ -72,18 +72,11 @@ func double2(f func(x, y float64) float64) func(*env, []value) value {
 	}
 }
 
-// log10 is computed with 34 digits: math.Log10(1000) is not 3.
+// log10 is exact for powers of ten: math.Log10(1000) is not 3.
 func log10(x float64) float64 {
-	d, err := new(apd.Decimal).SetFloat64(x)
-	if err != nil || x <= 0 {
-		return math.NaN()
-	}
-	if _, err = decimals.Log10(d, d); err != nil {
-		return math.NaN()
-	}
-	f, err := d.Float64()
-	if err != nil {
-		return math.NaN()
+	f := math.Log10(x)
+	if n := math.Round(f); math.Abs(n) <= 308 && math.Pow10(int(n)) == x {
+		return n
 	}
 	return f
 }

@@ -162,6 +162,9 @@ func substring(e *env, args []value) value {
 // reading it.
 const regexWork = 16
 
+// compileWork is what compiling a pattern costs at least.
+const compileWork = 2048
+
 // regexArgs evaluates the arguments of a regexp function to Strings and
 // compiles the second one, unless the parser has done so. AWS takes Java's
 // patterns, these are RE2's: they need time in proportion to the text only,
@@ -182,7 +185,7 @@ func regexArgs(e *env, c *call) (args []string, re *regexp.Regexp) {
 		return args, c.regex
 	}
 	re, err := regexp.Compile(args[1])
-	if err != nil {
+	if err != nil || !e.spend(compileWork) {
 		return nil, nil
 	}
 	return args, re

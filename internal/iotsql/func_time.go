@@ -30,7 +30,7 @@ func parseTime(e *env, args []value) value {
 	zone := time.UTC
 	if len(args) == 3 {
 		name, _ := toString(args[2])
-		if zone = zoneNamed(name); zone == nil {
+		if zone = zoneNamed(name); zone == nil || !e.spend(zoneWork) {
 			return undefined
 		}
 	}
@@ -45,6 +45,9 @@ func parseTime(e *env, args []value) value {
 	return e.newString(len(s), func() string { return s })
 }
 
+// zoneWork is what finding a time zone costs, compared with reading bytes.
+const zoneWork = 4096
+
 // The years 1 to 9999, in milliseconds since 1970. Beyond them the calendars of
 // Joda-Time and Go differ.
 const (
@@ -54,14 +57,14 @@ const (
 
 // timeToEpoch reads a text by a pattern of Java's DateTimeFormatter into
 // milliseconds since 1970. Without a time zone in the text it is UTC.
-func timeToEpoch(_ *env, args []value) value {
+func timeToEpoch(e *env, args []value) value {
 	text, ok := toString(args[0])
 	pattern, ok2 := toString(args[1])
 	if !ok || !ok2 {
 		return undefined
 	}
 	t, ok := readTime(text, pattern)
-	if !ok {
+	if !ok || !e.spend(zoneWork) {
 		return undefined
 	}
 	return int64Value(t.UnixMilli())

@@ -2,6 +2,7 @@ package iotsql
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -72,6 +73,27 @@ func TestEvaluationsBeyondALimitEndWithItsError(t *testing.T) {
 				t.Errorf("fired %v, %v, want %v", result.Fired, err, c.limit)
 			}
 		})
+	}
+}
+
+// Not parallel: memory is counted for the whole process.
+func TestHostileEvaluationsStayWithinTheirMemory(t *testing.T) {
+	list := `{"l":[` + strings.Repeat("1,", 60000) + `1]}`
+	sql := "SET @a = concat(l, l)"
+	for _, v := range "bcdefghijklmnop" {
+		sql += ", @" + string(v) + " = {'x': @" + string(v-1) + ", 'y': [@" + string(v-1) + ", @" + string(v-1) + "]}"
+	}
+	rule, err := Compile(sql+" SELECT @p AS x FROM 'a'", V2016)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = rule.Eval(&Message{Topic: "a", Payload: []byte(list)})
+	runtime.ReadMemStats(&after)
+	const most = 100 << 20
+	if used := after.TotalAlloc - before.TotalAlloc; used > most || !errors.Is(err, ErrOutputTooLarge) {
+		t.Errorf("%d MiB, %v", used>>20, err)
 	}
 }
 
