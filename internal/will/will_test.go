@@ -1,0 +1,78 @@
+package will
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTheScenariosOwnNames(t *testing.T) {
+	t.Parallel()
+	want := Names{
+		Stack: "Lastwill", Rule: "lastWillRule", SNSTopic: "lwtSNSTopic",
+		WillTopic: "/last/will/topic", ConnectedTopic: "/lwt/connected/topic", ExecutedTopic: "/lwt/executed",
+	}
+	if diff := cmp.Diff(want, NamesFor("")); diff != "" {
+		t.Error(diff)
+	}
+	if got := NamesFor("").Thing(ThingName); got != "lwtThing" {
+		t.Errorf("the thing is %q", got)
+	}
+}
+
+func TestEveryNameCarriesTheEnvironment(t *testing.T) {
+	t.Parallel()
+	want := Names{
+		Environment: "pr-7", Stack: "Lastwill-pr-7", Rule: "lastWillRule_pr_7", SNSTopic: "lwtSNSTopic-pr-7",
+		WillTopic: "/pr-7/last/will/topic", ConnectedTopic: "/pr-7/lwt/connected/topic", ExecutedTopic: "/pr-7/lwt/executed",
+	}
+	if diff := cmp.Diff(want, NamesFor("pr-7")); diff != "" {
+		t.Error(diff)
+	}
+	if got := NamesFor("pr-7").Thing(ThingName); got != "lwtThing-pr-7" {
+		t.Errorf("the thing is %q", got)
+	}
+}
+
+func TestTheScenariosTexts(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ claim, got, want string }{
+		{"will payload", string(Payload("lwtThing")), `{"state":{"reported":{"last_will":"yes","trigger_action":"on","client_id":"lwtThing"}}}`},
+		{"connected message", string(ConnectedPayload(ConnectedMessage)), `{"message": "AWS IoT Thing connected message to IoT Core"}`},
+		{"quotes in a message stay inside it", string(ConnectedPayload(`a "b"`)), `{"message": "a \"b\""}`},
+		{"SQL", SQL("/last/will/topic"), `SELECT * FROM '/last/will/topic' WHERE state.reported.last_will = 'yes' AND state.reported.trigger_action = 'on'`},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s is %s, want %s", c.claim, c.got, c.want)
+		}
+	}
+}
+
+func TestCheckTopicName(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ claim, topic, want string }{
+		{"the scenario's", "/last/will/topic", ""},
+		{"seven slashes", strings.Repeat("/a", 7), ""},
+		{"256 bytes", strings.Repeat("a", 256), ""},
+		{"letters beyond ASCII", "gerät/wille", ""},
+		{"empty", "", "empty"},
+		{"eight slashes", strings.Repeat("/a", 8), "8 slashes"},
+		{"257 bytes", strings.Repeat("a", 257), "257 bytes"},
+		{"one level's wildcard", "a/+/b", "wildcard"},
+		{"the rest's wildcard", "a/#", "wildcard"},
+		{"reserved", "$aws/things/x", "reserved"},
+		{"a quote would end the SQL's", "a'b", "quote"},
+		{"a template", "a/${b}", "${"},
+		{"a control character", "a\x00b", "control"},
+		{"not UTF-8", "a\xff", "UTF-8"},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			err := CheckTopicName(c.topic)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
