@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -365,28 +366,28 @@ func (r *recorder) await(t testing.TB, n int, match func(iot.Event) bool) iot.Ev
 }
 
 func (r *recorder) count(match func(iot.Event) bool) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	n := 0
-	for _, e := range r.events {
+	r.each(func(e iot.Event) {
 		if match(e) {
 			n++
 		}
-	}
+	})
 	return n
 }
 
-func (r *recorder) String() string {
+func (r *recorder) each(f func(iot.Event)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var b strings.Builder
 	for _, e := range r.events {
-		b.WriteString(string(e.Kind) + " " + e.ClientID + " " + e.Rule + " " + e.Detail)
-		if e.Message != nil {
-			b.WriteString(" " + e.Message.Topic)
-		}
-		b.WriteString("\n")
+		f(e)
 	}
+}
+
+func (r *recorder) String() string {
+	var b strings.Builder
+	r.each(func(e iot.Event) {
+		fmt.Fprintln(&b, e.Kind, e.ClientID, e.Rule, e.Detail)
+	})
 	return b.String()
 }
 

@@ -55,7 +55,8 @@ func (s *Service) runRule(r *rule, m *Message) {
 		return
 	}
 	if !result.Fired {
-		s.observe(Event{Kind: NotMatched, ClientID: m.ClientID, Rule: r.Name, Message: m})
+		why, _ := r.query.Explain(env) // its errors are those of Eval
+		s.observe(Event{Kind: NotMatched, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: why.String()})
 		return
 	}
 	s.observe(Event{Kind: Matched, ClientID: m.ClientID, Rule: r.Name, Message: m})
