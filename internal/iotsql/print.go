@@ -125,11 +125,12 @@ func (x *unary) appendSQL(b []byte) []byte {
 	if x.op == "NOT" {
 		return appendAt(append(b, "NOT "...), x.x, notLevel)
 	}
-	b = append(b, '-')
-	if l, ok := x.x.(*literal); ok && l.value.isNumber() {
-		return append(l.appendSQL(append(b, '(')), ')')
+	// A digit right after the minus would make it a part of the number.
+	operand := appendOperand(nil, x.x)
+	if operand[0] >= '0' && operand[0] <= '9' {
+		return append(append(append(b, "-("...), operand...), ')')
 	}
-	return appendOperand(b, x.x)
+	return append(append(b, '-'), operand...)
 }
 
 func (x *binary) appendSQL(b []byte) []byte {
