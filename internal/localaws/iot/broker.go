@@ -42,7 +42,6 @@ func (s *Service) startBroker() error {
 	options.Capabilities.MaximumSessionExpiryInterval = uint32(sessionExpiry.Seconds())
 	options.Capabilities.Compatibilities.NoInheritedPropertiesOnAck = true
 	s.broker = mqtt.New(options)
-	s.hook = &hook{service: s, holders: map[string]*session{}}
 	if err := s.broker.AddHook(s.hook, nil); err != nil {
 		return err
 	}

@@ -86,6 +86,7 @@ func New(o Options) (*Service, error) {
 		things: map[string]*thing{}, certificates: map[string]*certificate{},
 		policies: map[string]*iotPolicy{}, rules: map[string]*rule{},
 	}
+	s.hook = &hook{service: s, holders: map[string]*session{}}
 	return s, nil
 }
 
