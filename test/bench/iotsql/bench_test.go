@@ -7,7 +7,9 @@ package iotsql
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/cel-go/cel"
 	"github.com/itchyny/gojq"
@@ -112,6 +114,37 @@ func BenchmarkScenarioRule(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkTimesFaster reports how many times longer than lastwill each peer
+// takes: the median of many short turns one after the other, so that a busy
+// machine slows all of them alike.
+func BenchmarkTimesFaster(b *testing.B) {
+	const decisions = 200
+	for _, m := range messages {
+		b.Run(m.name, func(b *testing.B) {
+			ours, peers := lastwill(b), map[string]predicate{"x-cel-go": celGo(b), "x-gojq": gojqGo(b)}
+			turn := func(decide predicate) float64 {
+				start := time.Now()
+				for range decisions {
+					if fires, err := decide(m.payload); err != nil || fires != m.fires {
+						b.Fatalf("decided %v, %v", fires, err)
+					}
+				}
+				return float64(time.Since(start))
+			}
+			ratios := map[string][]float64{}
+			for b.Loop() {
+				for name, decide := range peers {
+					ratios[name] = append(ratios[name], turn(decide)/turn(ours))
+				}
+			}
+			for name, list := range ratios {
+				slices.Sort(list)
+				b.ReportMetric(list[len(list)/2], name)
+			}
+		})
 	}
 }
 
