@@ -219,6 +219,7 @@ func decoded(e *env, v value) value {
 func FuzzTimePattern(f *testing.F) {
 	f.Add("2020-04-03 09:45:18 UTC+01:00", "yyyy-MM-dd HH:mm:ss VV", int64(0))
 	f.Add("Thu, 15 Dec 2016 6:07:31 PM", "EEE, d MMM yyyy h:mm:ss a", int64(1481825251155))
+	f.Add("2016-12-15", "yyyy-MM-dd[' at 'HH[:mm]][X]", int64(0))
 	f.Add("x", "GyMdkHmsSEDFwWahKzZeCxY'o''clock'", int64(-1))
 	f.Fuzz(func(t *testing.T, text, pattern string, ms int64) {
 		readTime(text, pattern)

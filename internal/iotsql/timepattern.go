@@ -14,6 +14,7 @@ type patternPart struct {
 	letter byte // 0 for text
 	count  int
 	text   string
+	quoted bool
 }
 
 // splitPattern splits a date pattern as Joda-Time and Java do: letters have
@@ -34,7 +35,7 @@ func splitPattern(pattern string) (parts []patternPart, ok bool) {
 			if n < 0 {
 				return nil, false
 			}
-			parts = append(parts, patternPart{text: text})
+			parts = append(parts, patternPart{text: text, quoted: true})
 			i += n
 		default:
 			_, n := utf8.DecodeRuneInString(pattern[i:])

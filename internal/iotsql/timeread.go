@@ -1,6 +1,7 @@
 package iotsql
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,9 +22,60 @@ type timeReader struct {
 // pattern or names no day.
 func readTime(text, pattern string) (t time.Time, ok bool) {
 	parts, ok := splitPattern(pattern)
-	if !ok {
+	optional := 0
+	for _, part := range parts {
+		if part.opens() {
+			optional++
+		}
+	}
+	if !ok || optional > maxOptional {
 		return t, false
 	}
+	for _, variant := range variants(parts) {
+		if t, ok := readParts(text, variant); ok {
+			return t, true
+		}
+	}
+	return t, false
+}
+
+// maxOptional bounds how many optional sections a pattern has: each doubles the
+// ways to read it.
+const maxOptional = 6
+
+// variants are what a pattern stands for, as [ and ] enclose an optional
+// section: with each section first, then without. There are none if the
+// brackets do not fit together.
+func variants(parts []patternPart) [][]patternPart {
+	open := slices.IndexFunc(parts, patternPart.opens)
+	if open < 0 {
+		if slices.ContainsFunc(parts, patternPart.closes) {
+			return nil
+		}
+		return [][]patternPart{parts}
+	}
+	depth := 0
+	for i := open; i < len(parts); i++ {
+		switch {
+		case parts[i].opens():
+			depth++
+		case parts[i].closes():
+			depth--
+		}
+		if depth == 0 {
+			with := slices.Concat(parts[:open], parts[open+1:i], parts[i+1:])
+			without := slices.Concat(parts[:open], parts[i+1:])
+			return append(variants(with), variants(without)...)
+		}
+	}
+	return nil
+}
+
+func (p patternPart) opens() bool { return p.letter == 0 && p.text == "[" && !p.quoted }
+
+func (p patternPart) closes() bool { return p.letter == 0 && p.text == "]" && !p.quoted }
+
+func readParts(text string, parts []patternPart) (t time.Time, ok bool) {
 	r := &timeReader{text: text, year: -1, month: 1, day: 1, zone: time.UTC}
 	for i, part := range parts {
 		// Digits belong to this field alone if other digits follow at once.
@@ -56,13 +108,13 @@ func (r *timeReader) time() (t time.Time, ok bool) {
 			hour += 12
 		}
 	}
-	month, day := r.month, r.day
 	if r.yearDay > 0 {
-		month, day = 1, r.yearDay
+		t = time.Date(r.year, 1, r.yearDay, hour, r.minute, r.second, r.nanos, r.zone)
+		return t, t.YearDay() == r.yearDay
 	}
-	t = time.Date(r.year, time.Month(month), day, hour, r.minute, r.second, r.nanos, r.zone)
-	valid := r.yearDay > 0 && t.YearDay() == day || r.yearDay == 0 && t.Day() == day && int(t.Month()) == month
-	return t, valid
+	// Java's smart resolving: a day that its month does not have is the last one.
+	last := time.Date(r.year, time.Month(r.month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	return time.Date(r.year, time.Month(r.month), min(r.day, last), hour, r.minute, r.second, r.nanos, r.zone), true
 }
 
 func (r *timeReader) part(p patternPart, adjacent bool) bool {
@@ -95,8 +147,8 @@ func (r *timeReader) part(p patternPart, adjacent bool) bool {
 
 func (r *timeReader) oneOf(words ...string) int {
 	for i, word := range words {
-		if len(r.text) >= len(word) && strings.EqualFold(r.text[:len(word)], word) {
-			r.text = r.text[len(word):]
+		if rest, ok := strings.CutPrefix(r.text, word); ok {
+			r.text = rest
 			return i
 		}
 	}
