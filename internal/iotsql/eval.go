@@ -155,24 +155,25 @@ func (e *env) selected(q *query) value {
 }
 
 func (e *env) column(out *nested, c column) {
-	switch x := c.expr.(type) {
-	case *spread:
-		e.merge(out, x.of.eval(e))
-		return
-	case *star:
-		if c.alias == nil {
-			e.merge(out, x.eval(e))
-			return
-		}
-	}
 	v := c.expr.eval(e)
-	if c.alias == nil {
+	switch {
+	case c.merges():
+		e.merge(out, v)
+	case c.alias == nil:
 		out.set(c.name, v)
-		return
-	}
-	if v.kind != undefinedKind {
+	case v.kind != undefinedKind:
 		e.setPath(out, c.alias, v)
 	}
+}
+
+// merges reports whether the column stands for the members of its value: * and
+// path.* without a name.
+func (c column) merges() bool {
+	switch c.expr.(type) {
+	case *star, *spread:
+		return c.alias == nil
+	}
+	return false
 }
 
 // merge adds the members of an Object; anything else has none.
@@ -238,9 +239,12 @@ func (x *star) eval(e *env) value {
 	return value{kind: objectKind, text: text}
 }
 
-// eval of .* outside a select list is no value; the parser does not build it
-// elsewhere.
-func (x *spread) eval(*env) value { return undefined }
+func (x *spread) eval(e *env) value {
+	if v := x.of.eval(e); v.kind == objectKind {
+		return v
+	}
+	return undefined
+}
 
 // eval computes a variable on its first use and keeps the value: a function in
 // SET is called at most once for a message.

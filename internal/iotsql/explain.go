@@ -190,12 +190,11 @@ func (t *tree) query(depth int, q *query) {
 // key is what the column is called in the output; empty if its members are
 // merged into it.
 func (c column) key() string {
-	if c.alias != nil {
-		return strings.Join(c.alias, ".")
-	}
-	switch c.expr.(type) {
-	case *star, *spread:
+	switch {
+	case c.merges():
 		return ""
+	case c.alias != nil:
+		return strings.Join(c.alias, ".")
 	}
 	return c.name
 }

@@ -42,7 +42,7 @@ var messageFunctions = []function{
 	{name: "topic", max: 1, returns: maybeString, apply: topicOf},
 	{name: "clientid", returns: setOf(stringKind), apply: func(e *env, _ []value) value { return orElse(e.m.ClientID, stringValue("n/a")) }},
 	{name: "principal", returns: maybeString, apply: func(e *env, _ []value) value { return orElse(e.m.Principal, undefined) }},
-	{name: "sourceip", returns: maybeString, apply: func(e *env, _ []value) value { return orElse(e.m.SourceIP, undefined) }},
+	{name: "sourceip", added: true, returns: maybeString, apply: func(e *env, _ []value) value { return orElse(e.m.SourceIP, undefined) }},
 	{name: "traceid", returns: maybeString, apply: func(e *env, _ []value) value { return orElse(e.m.TraceID, undefined) }},
 	{name: "accountid", returns: setOf(stringKind), apply: func(e *env, _ []value) value { return orElse(e.m.AccountID, stringValue("123456789012")) }},
 	{name: "sql_version", returns: setOf(stringKind), apply: func(e *env, _ []value) value { return stringValue(string(e.ver)) }},

@@ -34,6 +34,7 @@ type pathNode struct {
 	slot     int // where the value of the path that ends here is noted, or -1
 	name     string
 	children []*pathNode
+	byName   map[string]*pathNode // the children, if there are many
 }
 
 // add enters a path and returns its slot; next is the first free one.
@@ -42,7 +43,7 @@ func (n *pathNode) add(names []string, next int) (slot int) {
 		child := n.child(name)
 		if child == nil {
 			child = &pathNode{slot: -1, name: name}
-			n.children = append(n.children, child)
+			n.adopt(child)
 		}
 		n = child
 	}
@@ -52,7 +53,23 @@ func (n *pathNode) add(names []string, next int) (slot int) {
 	return n.slot
 }
 
+func (n *pathNode) adopt(child *pathNode) {
+	n.children = append(n.children, child)
+	switch {
+	case n.byName != nil:
+		n.byName[child.name] = child
+	case len(n.children) > manyKeys:
+		n.byName = map[string]*pathNode{}
+		for _, c := range n.children {
+			n.byName[c.name] = c
+		}
+	}
+}
+
 func (n *pathNode) child(name string) *pathNode {
+	if n.byName != nil {
+		return n.byName[name]
+	}
 	for _, c := range n.children {
 		if c.name == name {
 			return c
@@ -65,13 +82,16 @@ func (n *pathNode) child(name string) *pathNode {
 func (n *pathNode) clone() *pathNode {
 	out := &pathNode{slot: n.slot, name: n.name}
 	for _, c := range n.children {
-		out.children = append(out.children, c.clone())
+		out.adopt(c.clone())
 	}
 	return out
 }
 
 // named returns the child that a key in its quotes stands for, or nil.
 func (n *pathNode) named(quoted string) *pathNode {
+	if n.byName != nil {
+		return n.byName[unquoteJSON(quoted)]
+	}
 	for _, c := range n.children {
 		if nameIs(quoted, c.name) {
 			return c

@@ -30,7 +30,7 @@ type parser struct {
 	tokens []token
 	next   int
 	depth  int
-	vars   []string // names of SET, in order
+	vars   map[string]int // the variables of SET, by their place
 	paths  *paths
 	nested int // how many SELECTs stand around the current one
 }
@@ -59,7 +59,7 @@ func newParser(sql string, ver Version) (*parser, *SyntaxError) {
 	if err != nil {
 		return nil, err
 	}
-	return &parser{sql: sql, ver: ver, tokens: tokens, paths: newPaths()}, nil
+	return &parser{sql: sql, ver: ver, tokens: tokens, vars: map[string]int{}, paths: newPaths()}, nil
 }
 
 func parse(sql string, ver Version) (s *statement, err *SyntaxError) {
@@ -178,13 +178,13 @@ func (p *parser) assignments() []assignment {
 		if t.kind != tokVariable {
 			p.fail(t.span, "expected a variable such as @name after SET, found %s", t)
 		}
-		if slices.Contains(p.vars, t.text) {
+		if _, twice := p.vars[t.text]; twice {
 			p.fail(t.span, "@%s has a value already: a variable is set once", t.text)
 		}
 		p.expect("=")
 		x := p.expr()
+		p.vars[t.text] = len(list)
 		list = append(list, assignment{p.since(t.start), t.text, x})
-		p.vars = append(p.vars, t.text)
 		if !p.accept(",") {
 			break
 		}
@@ -208,7 +208,6 @@ func (p *parser) query() *query {
 			p.fail(comma.span, "SELECT VALUE takes one expression")
 		}
 	}
-	p.checkColumns(q)
 	if p.nested > 0 {
 		p.source(q)
 	} else {
@@ -300,19 +299,6 @@ func (p *parser) columnName(x expr) string {
 		return "cast"
 	}
 	return string(x.appendSQL(nil))
-}
-
-// checkColumns refuses * where it stands for nothing.
-func (p *parser) checkColumns(q *query) {
-	for _, c := range q.items {
-		s, isSpread := c.expr.(*spread)
-		switch {
-		case q.value && isSpread:
-			p.fail(s.span, "SELECT VALUE takes one expression, .* stands for several")
-		case isSpread && c.alias != nil:
-			p.fail(s.span, ".* stands for several attributes and takes no name: select the object itself")
-		}
-	}
 }
 
 func (p *parser) topicFilter(q *query) {
@@ -469,8 +455,8 @@ func (p *parser) primary() expr {
 		return &literal{t.span, stringValue(t.text), quoteSQL(t.text)}
 	case tokVariable:
 		p.take()
-		i := slices.Index(p.vars, t.text)
-		if i < 0 {
+		i, ok := p.vars[t.text]
+		if !ok {
 			p.fail(t.span, "@%s has no value: SET it before its first use", t.text)
 		}
 		return &variable{t.span, t.text, i}

@@ -108,8 +108,8 @@ func (t *Template) expression(sql string) (x expr, err *SyntaxError) {
 		return nil, err
 	}
 	p.paths = t.paths
-	for _, a := range t.set {
-		p.vars = append(p.vars, a.name)
+	for i, a := range t.set {
+		p.vars[a.name] = i
 	}
 	defer catch(&err)
 	x = p.expr()

@@ -59,7 +59,7 @@ func (v value) size() int {
 	return len(v.text) + len(`""`)
 }
 
-// manyKeys is from how many on an Object in the making is searched by map.
+// manyKeys is from how many on keys are searched by map.
 const manyKeys = 16
 
 // find returns the place of a key in an Object, or -1.
