@@ -127,7 +127,7 @@ func readCSR(path string) (*x509.CertificateRequest, error) {
 	if err != nil {
 		return nil, damaged(path, err)
 	}
-	if !accepted(csr.PublicKey) {
+	if !Accepted(csr.PublicKey) {
 		return nil, fmt.Errorf("%s has a key that AWS IoT refuses: use ECDSA P-256, P-384 or P-521, or RSA of at least 2048 bits", path)
 	}
 	return csr, nil
@@ -179,9 +179,9 @@ func damaged(path string, err error) error {
 	return fmt.Errorf("%s is damaged (%w): bring back a good copy, or move it away", path, err)
 }
 
-// accepted tells whether AWS IoT takes a CSR of this key (API reference,
+// Accepted tells whether AWS IoT takes a CSR of this key (API reference,
 // CreateCertificateFromCsr).
-func accepted(public any) bool {
+func Accepted(public any) bool {
 	switch key := public.(type) {
 	case *rsa.PublicKey:
 		return key.N.BitLen() >= 2048

@@ -20,13 +20,14 @@ import (
 	"time"
 
 	"lastwill/internal/atomicfile"
+	"lastwill/internal/keypair"
 )
 
 // notAfter is the end of every certificate that AWS IoT issues.
 var notAfter = time.Date(2049, 12, 31, 23, 59, 59, 0, time.UTC)
 
 // An authority signs the broker's certificate and those of devices. Its key
-// never leaves the process.
+// leaves the process for its own folder only.
 type authority struct {
 	root   *x509.Certificate
 	key    *ecdsa.PrivateKey
@@ -132,6 +133,9 @@ func (a *authority) issue(csrPEM string) (*x509.Certificate, error) {
 	}
 	if err := csr.CheckSignature(); err != nil {
 		return nil, fmt.Errorf("the CSR is not signed by its own key: %w", err)
+	}
+	if !keypair.Accepted(csr.PublicKey) {
+		return nil, errors.New("the CSR's key must be RSA of at least 2048 bits or on the curve P-256, P-384 or P-521")
 	}
 	return a.sign(&x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "AWS IoT Certificate"},

@@ -136,7 +136,9 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, _ []byte) {
 }
 
 // OnACLCheck allows subscriptions and deliveries. Publishing is checked in
-// OnPacketRead, where a refusal ends the connection.
+// OnPacketRead, where a refusal ends the connection. mochi-mqtt does not tell the
+// two apart: what is delivered on a topic at the very moment in which its name is
+// subscribed to again counts as that subscription.
 func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	s, ok := h.session(cl)
 	if write || !ok {

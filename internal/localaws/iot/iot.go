@@ -6,7 +6,12 @@
 //   - A CONNECT that the policy refuses is answered with CONNACK 5 (MQTT 3.1.1)
 //     or 0x87 (MQTT 5) before the connection is closed; AWS may just close it.
 //   - A client certificate that is not registered or not active fails in the TLS
-//     handshake with the alert "bad certificate".
+//     handshake with the alert "bad certificate". SNI is not required.
+//   - An MQTT 5 client whose connection is ended gets a DISCONNECT with a reason
+//     code; AWS may choose another code.
+//   - A will with an empty payload is refused.
+//   - A persistent session keeps its subscriptions for an hour, but no messages
+//     while its client is away.
 //   - A rule that republishes into its own filter is stopped after maxHops
 //     rounds with an error in the log; AWS goes on and bills it.
 //   - Only the rule actions sns, republish and cloudwatchLogs exist; a rule with

@@ -258,7 +258,7 @@ func (p *iotPolicy) add(document string, setDefault bool) error {
 	if len(document) > maxPolicyBytes {
 		return awsapi.Errorf("MalformedPolicyException", "policy %s has %d characters, at most %d are allowed", p.name, len(document), maxPolicyBytes)
 	}
-	parsed, err := policy.Parse([]byte(document))
+	parsed, err := policy.ParseIdentity([]byte(document))
 	if err != nil {
 		return awsapi.Errorf("MalformedPolicyException", "%v", err)
 	}

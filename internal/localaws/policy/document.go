@@ -65,8 +65,50 @@ type statementJSON struct {
 	Condition    map[string]map[string]conditionValues
 }
 
-// Parse reads a policy document. Its errors name the element at fault; elements
-// that this package does not evaluate are errors, never ignored.
+// ParseIdentity reads a policy of whoever it is attached to: a role, or a
+// certificate in AWS IoT. Its statements have resources and no principals (IAM
+// user guide, "Identity-based policies and resource-based policies").
+func ParseIdentity(doc []byte) (*Document, error) {
+	return parseWith(doc, func(s statement) error {
+		switch {
+		case s.principals != nil:
+			return errors.New("the element Principal has no place in a policy that is attached to its principals")
+		case !s.hasResources:
+			return errors.New("the element Resource is missing")
+		}
+		return nil
+	})
+}
+
+// ParseTrust reads the trust policy of a role. Its statements have principals,
+// and no resources: they speak of the role itself.
+func ParseTrust(doc []byte) (*Document, error) {
+	return parseWith(doc, func(s statement) error {
+		switch {
+		case s.principals == nil:
+			return errors.New("the element Principal is missing")
+		case s.hasResources:
+			return errors.New("the element Resource has no place in a trust policy")
+		}
+		return nil
+	})
+}
+
+func parseWith(doc []byte, check func(statement) error) (*Document, error) {
+	d, err := Parse(doc)
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range d.statements {
+		if err := check(s); err != nil {
+			return nil, fmt.Errorf("policy statement %d: %w", i+1, err)
+		}
+	}
+	return d, nil
+}
+
+// Parse reads a policy document of any kind. Its errors name the element at
+// fault; elements that this package does not evaluate are errors, never ignored.
 func Parse(doc []byte) (*Document, error) {
 	if len(doc) > maxDocumentBytes {
 		return nil, fmt.Errorf("policy has %d bytes, at most %d are read", len(doc), maxDocumentBytes)
@@ -79,8 +121,8 @@ func Parse(doc []byte) (*Document, error) {
 	if err := strictJSON(doc, &raw); err != nil {
 		return nil, fmt.Errorf("policy is not valid: %w", err)
 	}
-	if raw.Version != "" && raw.Version != "2012-10-17" && raw.Version != "2008-10-17" {
-		return nil, fmt.Errorf("policy version %q: use 2012-10-17", raw.Version)
+	if raw.Version != "" && raw.Version != versionWithVariables && raw.Version != "2008-10-17" {
+		return nil, fmt.Errorf("policy version %q: use %s", raw.Version, versionWithVariables)
 	}
 	if len(raw.Statement) == 0 {
 		return nil, fmt.Errorf("policy has no Statement")
@@ -97,9 +139,29 @@ func Parse(doc []byte) (*Document, error) {
 		if err != nil {
 			return nil, fmt.Errorf("policy statement %d: %w", i+1, err)
 		}
+		if raw.Version != versionWithVariables {
+			parsed.escapeVariables()
+		}
 		d.statements = append(d.statements, parsed)
 	}
 	return d, nil
+}
+
+// versionWithVariables is the version of the language that has policy variables;
+// in the older one, which is the default, ${...} is text (IAM user guide, "IAM
+// JSON policy elements: Version").
+const versionWithVariables = "2012-10-17"
+
+func (s *statement) escapeVariables() {
+	lists := [][]string{s.actions.globs, s.resources.globs}
+	for _, c := range s.conditions {
+		lists = append(lists, c.values)
+	}
+	for _, list := range lists {
+		for i := range list {
+			list[i] = strings.ReplaceAll(list[i], "${", "${$}{")
+		}
+	}
 }
 
 func parseStatement(raw json.RawMessage) (statement, error) {

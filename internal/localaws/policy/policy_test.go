@@ -49,7 +49,11 @@ func TestEvaluate(t *testing.T) {
 		{"IfExists holds without the key", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEqualsIfExists":{"a":"b"}}}}`, Request{Action: "x"}, Allow},
 		{"Null asks for absence", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"a":"true"}}}}`, Request{Action: "x", Context: map[string]string{"a": "1"}}, ImplicitDeny},
 		{"StringEquals has no wildcards", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"a":"b*"}}}}`, Request{Action: "x", Context: map[string]string{"a": "bc"}}, ImplicitDeny},
-		{"a written-out ${*} is a star, not a wildcard", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"a${*}"}}`, Request{Action: "x", Resource: "abc"}, ImplicitDeny},
+		{"a written-out ${*} is a star, not a wildcard", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"a${*}"}}`, Request{Action: "x", Resource: "abc"}, ImplicitDeny},
+		{"a variable resolves", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"${a}"}}`, Request{Action: "x", Resource: "b", Context: map[string]string{"a": "b"}}, Allow},
+		{"in the older version it is text", `{"Version":"2008-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"${a}"}}`, Request{Action: "x", Resource: "b", Context: map[string]string{"a": "b"}}, ImplicitDeny},
+		{"which is the default", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"${a}*"}}`, Request{Action: "x", Resource: "${a}b", Context: map[string]string{"a": "b"}}, Allow},
+		{"in conditions, too", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"a":"${b}"}}}}`, Request{Action: "x", Context: map[string]string{"a": "c", "b": "c"}}, ImplicitDeny},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
 			t.Parallel()
@@ -84,6 +88,38 @@ func TestParseRefuses(t *testing.T) {
 			_, err := Parse([]byte(c.doc))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to contain %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestKindsOfPolicies(t *testing.T) {
+	t.Parallel()
+	const (
+		identity = `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`
+		trust    = `{"Statement":{"Effect":"Allow","Action":"*","Principal":"*"}}`
+		both     = `{"Statement":[{"Effect":"Allow","Action":"*","Principal":"*","Resource":"*"}]}`
+		neither  = `{"Statement":{"Effect":"Allow","Action":"*"}}`
+	)
+	for _, c := range []struct {
+		claim string
+		parse func([]byte) (*Document, error)
+		doc   string
+		want  string // in the error; empty: there is none
+	}{
+		{"an identity's policy has resources", ParseIdentity, identity, ""},
+		{"and needs them", ParseIdentity, neither, "policy statement 1: the element Resource is missing"},
+		{"and has no principal", ParseIdentity, both, "Principal has no place"},
+		{"a trust policy has principals", ParseTrust, trust, ""},
+		{"and needs them", ParseTrust, neither, "policy statement 1: the element Principal is missing"},
+		{"and has no resource", ParseTrust, both, "Resource has no place"},
+		{"a resource's policy has both", Parse, both, ""},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			_, err := c.parse([]byte(c.doc))
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}
