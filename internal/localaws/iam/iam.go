@@ -165,26 +165,49 @@ func (s *Service) ListRoles() []Role {
 // Assume lets a service act as a role. The role's trust policy is asked with
 // the given context keys, such as aws:SourceArn.
 func (s *Service) Assume(arn, service string, context map[string]string) (policy.Identity, error) {
-	refused := awsapi.Error{
-		Code: "AccessDenied", Status: http.StatusForbidden,
-		Message: fmt.Sprintf("%s is unable to perform: sts:AssumeRole on resource: %s", service, arn),
-	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	r, err := s.trusting(arn, policy.Principal{Service: service}, context)
+	if err != nil {
+		return nil, err
+	}
+	return &session{service: s, role: r.Name, arn: s.sessionARN(r, strings.Split(service, ".")[0])}, nil
+}
+
+// AssumeAs lets somebody act as a role under a session name, and returns the
+// session's ARN and unique id.
+func (s *Service) AssumeAs(arn string, who policy.Principal, sessionName string, context map[string]string) (sessionARN, id string, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, err := s.trusting(arn, who, context)
+	if err != nil {
+		return "", "", err
+	}
+	return s.sessionARN(r, sessionName), r.ID + ":" + sessionName, nil
+}
+
+// trusting finds a role that somebody may assume; s.mu is held.
+func (s *Service) trusting(arn string, who policy.Principal, context map[string]string) (*role, error) {
+	refused := awsapi.Error{
+		Code: "AccessDenied", Status: http.StatusForbidden,
+		Message: fmt.Sprintf("%s is not authorized to perform: sts:AssumeRole on resource: %s", cmp.Or(who.ARN, who.Service), arn),
+	}
 	name := arn[strings.LastIndex(arn, "/")+1:]
 	r, ok := s.roles[name]
 	if !ok || r.ARN != arn {
 		refused.Message += " because the role does not exist"
 		return nil, &refused
 	}
-	request := policy.Request{
-		Principal: policy.Principal{Service: service}, Action: "sts:AssumeRole", Resource: arn, Context: context,
-	}
+	request := policy.Request{Principal: who, Action: "sts:AssumeRole", Resource: arn, Context: context}
 	if r.trust.Evaluate(request) != policy.Allow {
 		refused.Message += " because its trust policy does not allow it"
 		return nil, &refused
 	}
-	return &session{service: s, role: name, arn: s.account.GlobalARN("sts", "assumed-role/"+name+"/"+strings.Split(service, ".")[0])}, nil
+	return r, nil
+}
+
+func (s *Service) sessionARN(r *role, name string) string {
+	return s.account.GlobalARN("sts", "assumed-role/"+r.Name+"/"+name)
 }
 
 // A session is an assumed role. It asks the role's policies as they are when it
