@@ -142,32 +142,6 @@ func (c *cloud) mosquittoDevice(t *testing.T, id identity, version string) *exec
 	return nil
 }
 
-func (w wire) write(b ...byte) {
-	w.t.Helper()
-	_, err := w.Write(b)
-	check(w.t, err)
-}
-
-// connect5 connects with MQTT 5, a clean start and the scenario's will.
-// properties belong to the will.
-func (w wire) connect5(clientID string, keepAlive uint16, properties ...byte) (connack []byte) {
-	w.t.Helper()
-	text := func(s string) []byte { return append([]byte{byte(len(s) >> 8), byte(len(s))}, s...) }
-	body := append(text("MQTT"), 5, 0b110, byte(keepAlive>>8), byte(keepAlive), 0)
-	body = append(body, text(clientID)...)
-	body = append(append(body, byte(len(properties))), properties...)
-	body = append(append(body, text(names.WillTopic)...), text(string(will.Payload(clientID)))...)
-	w.write(append([]byte{0x10, byte(len(body)&0x7F | 0x80), byte(len(body) >> 7)}, body...)...)
-	head := make([]byte, 2)
-	w.read(head)
-	connack = make([]byte, head[1])
-	w.read(connack)
-	if head[0] != 0x20 || connack[1] != 0 {
-		w.t.Fatalf("the broker answered % x % x", head, connack)
-	}
-	return connack
-}
-
 // A device that falls silent is noticed after 1.5 times the keep alive that AWS
 // honours: 1 s counts as 30 s, so not before 45 s have passed.
 func TestSilenceIsNoticed(t *testing.T) {

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
@@ -40,6 +42,8 @@ func TestForbiddenPacketsEndTheConnection(t *testing.T) {
 		{"a topic of 257 bytes", publishPacket("wide/"+strings.Repeat("x", 252), []byte("x"), 0), "CLIENT_ERROR"},
 		{"a topic with a wildcard", publishPacket("wide/#", []byte("x"), 0), "CLIENT_ERROR"},
 		{"9 filters in one SUBSCRIBE", subscribePacket("w/1", "w/2", "w/3", "w/4", "w/5", "w/6", "w/7", "w/8", "w/9"), "CLIENT_ERROR"},
+		{"a filter with 8 slashes", subscribePacket("w/1/2/3/4/5/6/7/8"), "CLIENT_ERROR"},
+		{"a filter of 257 bytes", subscribePacket("w/" + strings.Repeat("x", 255)), "CLIENT_ERROR"},
 		{"a second CONNECT", connectPacket(will.ThingName), "CLIENT_ERROR"},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
@@ -183,6 +187,16 @@ func TestRefusalsInBothVersions(t *testing.T) {
 	}
 }
 
+func TestMQTT31IsRefused(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	id := cloud.thing(t, cloud.deploy(t))
+	out, err := id.command(t, cloud, "mosquitto_pub", "-V", "mqttv31", "-i", id.name, "-t", names.ConnectedTopic, "-m", "x").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "unacceptable protocol version") {
+		t.Errorf("mosquitto_pub: %v: %s", err, out)
+	}
+}
+
 func TestRefusalHasOneConnack(t *testing.T) {
 	t.Parallel()
 	cloud := start(t)
@@ -205,6 +219,111 @@ func TestRetainedWillIsAllowedByRetainPublish(t *testing.T) {
 	cloud.disconnected(t, cfg.ClientID)
 	if got := cloud.observer(t, names.WillTopic).Next(t); got.Payload != `"gone"` || got.Retain != 1 {
 		t.Errorf("a late subscriber got %+v, want the retained will", got)
+	}
+}
+
+// An MQTT 5 client is told why its connection ends.
+func TestForbiddenPacketsHaveReasons(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		claim string
+		topic string
+		bytes int
+		want  byte
+	}{
+		{"not authorized", "other", 1, 0x87},
+		{"topic name invalid", "1/2/3/4/5/6/7/8/9", 1, 0x90},
+		{"packet too large", names.ConnectedTopic, will.MaxPayloadBytes + 1, 0x95},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			cloud := start(t)
+			id := cloud.thing(t, cloud.deploy(t))
+			w := cloud.dial(t, id)
+			w.connect5(id.name, 30)
+			body := append([]byte{0, byte(len(c.topic))}, c.topic...)
+			body = append(append(body, 0), make([]byte, c.bytes)...) // no properties
+			w.write(append([]byte{0x30, byte(len(body)&0x7F | 0x80), byte(len(body)>>7&0x7F | 0x80), byte(len(body) >> 14)}, body...)...)
+			if got := w.ended(); len(got) < 3 || got[0] != 0xE0 || got[2] != c.want {
+				t.Errorf("the broker sent % x, want DISCONNECT with %x", got, c.want)
+			}
+			cloud.disconnected(t, id.name)
+			if n := cloud.events.count(isWill); n != 1 {
+				t.Errorf("%d wills", n)
+			}
+		})
+	}
+}
+
+// A device may show no certificate, or come with TLS 1.2.
+func TestHandshakes(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	id := cloud.thing(t, cloud.deploy(t))
+	for _, c := range []struct {
+		claim   string
+		config  *tls.Config
+		refused bool
+	}{
+		{"TLS 1.3", &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{id.pair}}, false},
+		{"TLS 1.2", &tls.Config{MaxVersion: tls.VersionTLS12, Certificates: []tls.Certificate{id.pair}}, false},
+		{"TLS 1.1", &tls.Config{MinVersion: tls.VersionTLS11, MaxVersion: tls.VersionTLS11, Certificates: []tls.Certificate{id.pair}}, true},
+		{"no certificate", &tls.Config{MinVersion: tls.VersionTLS12}, true},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			c.config.ServerName, c.config.RootCAs = "localhost", id.roots
+			conn, err := tls.Dial("tcp", cloud.IoT.Address(), c.config)
+			if err == nil {
+				defer conn.Close()
+				check(t, conn.SetDeadline(time.Now().Add(patience)))
+				// In TLS 1.3 the client learns of a refusal with its first read.
+				check(t, packets.NewControlPacket(packets.Pingreq).Write(conn))
+				_, err = conn.Read(make([]byte, 1))
+			}
+			if alert := strings.Contains(fmt.Sprint(err), "remote error: tls"); alert != c.refused {
+				t.Errorf("the handshake and a first packet ended with %v", err)
+			}
+		})
+	}
+}
+
+// A TLS session that is resumed is asked for its certificate's status again.
+func TestResumedSessionOfAnInactiveCertificate(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	stack := cloud.deploy(t)
+	id := cloud.thing(t, stack)
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12, ServerName: "localhost", RootCAs: id.roots, Certificates: []tls.Certificate{id.pair},
+		ClientSessionCache: tls.NewLRUClientSessionCache(1),
+	}
+	dial := func() (wire, error) {
+		conn, err := tls.Dial("tcp", cloud.IoT.Address(), config)
+		if err != nil {
+			return wire{}, err
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		check(t, conn.SetDeadline(time.Now().Add(patience)))
+		return wire{t, conn}, nil
+	}
+	for range 2 {
+		w, err := dial()
+		check(t, err)
+		w.connect(connectPacket(id.name)) // reading also takes the session ticket
+		w.write(0xE0, 0)
+	}
+	check(t, cloud.IoT.UpdateCertificate(stack.Output("CertificateId"), "INACTIVE"))
+	w, err := dial()
+	if err == nil {
+		if !w.ConnectionState().DidResume {
+			t.Fatal("the session was not resumed, so this proves nothing")
+		}
+		_ = connectPacket(id.name).Write(w.Conn)
+		_, err = w.Read(make([]byte, 1))
+	}
+	if err == nil || !strings.Contains(err.Error(), "remote error: tls") {
+		t.Errorf("the resumed session ended with %v", err)
 	}
 }
 

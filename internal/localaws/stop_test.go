@@ -37,7 +37,7 @@ func TestClose(t *testing.T) {
 	cloud.dial(t, guest) // no CONNECT
 	deaf := cloud.dial(t, guest)
 	deaf.connect5("deaf", 1200)
-	deaf.send5Subscribe("flood")
+	deaf.subscribe5("flood")
 	for range 200 { // more than a socket's buffers hold, which nobody reads
 		check(t, cloud.IoT.Publish(deadline(t), "flood", make([]byte, 100_000), 0, false))
 	}
@@ -81,13 +81,6 @@ func host(t testing.TB, address string) string {
 	u, err := url.Parse(address)
 	check(t, err)
 	return u.Host
-}
-
-// send5Subscribe subscribes to one filter with MQTT 5 and waits for the SUBACK.
-func (w wire) send5Subscribe(filter string) {
-	w.t.Helper()
-	w.write(append(append([]byte{0x82, byte(6 + len(filter)), 0, 1, 0, 0, byte(len(filter))}, filter...), 0)...)
-	w.read(make([]byte, 6))
 }
 
 func TestCloseEndsWithItsContext(t *testing.T) {

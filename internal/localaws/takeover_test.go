@@ -148,3 +148,45 @@ func TestFlapping(t *testing.T) {
 		t.Errorf("%d wills of %d ungraceful disconnects", n, times)
 	}
 }
+
+// A device that is frozen, with more sent to it than its socket holds, does not
+// keep its client ID from the one that comes after it.
+func TestTakeoverOfAFrozenDevice(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		claim   string
+		connect func(wire)
+	}{
+		{"MQTT 3.1.1", func(w wire) {
+			w.connect(connectPacket("frozen", func(p *packets.ConnectPacket) { p.Keepalive = 1200 }))
+			w.send(subscribePacket("flood"))
+			w.receive()
+		}},
+		{"MQTT 5", func(w wire) {
+			w.connect5("frozen", 1200)
+			w.subscribe5("flood")
+		}},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			cloud := start(t)
+			cloud.deploy(t)
+			id := cloud.person(t, "frozen", allow("iot:*", "*"))
+			frozen := cloud.dial(t, id)
+			c.connect(frozen)
+			for range 200 {
+				check(t, cloud.IoT.Publish(deadline(t), "flood", make([]byte, 100_000), 0, false))
+			}
+			w := cloud.dial(t, id)
+			if code := w.connect(connectPacket("frozen")); code != packets.Accepted {
+				t.Errorf("CONNACK %d", code)
+			}
+			if got := cloud.disconnected(t, "frozen"); got != "DUPLICATE_CLIENTID" {
+				t.Errorf("disconnect reason %s", got)
+			}
+			if n := cloud.events.count(isWill); n != 1 {
+				t.Errorf("%d wills", n)
+			}
+		})
+	}
+}

@@ -95,3 +95,37 @@ func (w wire) read(b []byte) {
 	_, err := io.ReadFull(w, b)
 	check(w.t, err)
 }
+
+// write sends bytes.
+func (w wire) write(b ...byte) {
+	w.t.Helper()
+	_, err := w.Write(b)
+	check(w.t, err)
+}
+
+// connect5 connects with MQTT 5, a clean start and the scenario's will.
+// properties belong to the will.
+func (w wire) connect5(clientID string, keepAlive uint16, properties ...byte) (connack []byte) {
+	w.t.Helper()
+	text := func(s string) []byte { return append([]byte{byte(len(s) >> 8), byte(len(s))}, s...) }
+	body := append(text("MQTT"), 5, 0b110, byte(keepAlive>>8), byte(keepAlive), 0)
+	body = append(body, text(clientID)...)
+	body = append(append(body, byte(len(properties))), properties...)
+	body = append(append(body, text(names.WillTopic)...), text(string(will.Payload(clientID)))...)
+	w.write(append([]byte{0x10, byte(len(body)&0x7F | 0x80), byte(len(body) >> 7)}, body...)...)
+	head := make([]byte, 2)
+	w.read(head)
+	connack = make([]byte, head[1])
+	w.read(connack)
+	if head[0] != 0x20 || connack[1] != 0 {
+		w.t.Fatalf("the broker answered % x % x", head, connack)
+	}
+	return connack
+}
+
+// subscribe5 subscribes to one filter with MQTT 5 and waits for the SUBACK.
+func (w wire) subscribe5(filter string) {
+	w.t.Helper()
+	w.write(append(append([]byte{0x82, byte(6 + len(filter)), 0, 1, 0, 0, byte(len(filter))}, filter...), 0)...)
+	w.read(make([]byte, 6))
+}

@@ -36,6 +36,7 @@ func (s *Service) startBroker() error {
 		Logger:                 slog.New(slog.DiscardHandler), // what matters is observed by the hook
 		Capabilities:           mqtt.NewDefaultServerCapabilities(),
 	}
+	options.Capabilities.MinimumProtocolVersion = 4 // MQTT 3.1.1
 	options.Capabilities.MaximumQos = 1
 	options.Capabilities.TopicAliasMaximum = 0
 	options.Capabilities.MaximumPacketSize = maxPacketBytes
@@ -103,6 +104,22 @@ func checkPublish(topic string, payloadBytes int, qos byte) error {
 		return fmt.Errorf("%w: %q has %d slashes, at most %d are allowed", packets.ErrTopicNameInvalid, topic, slashes, will.MaxTopicSlashes)
 	case payloadBytes > will.MaxPayloadBytes:
 		return fmt.Errorf("%w: the payload has %d bytes, at most %d are allowed", packets.ErrPacketTooLarge, payloadBytes, will.MaxPayloadBytes)
+	}
+	return nil
+}
+
+// checkFilter enforces the broker's limits on a topic filter, which are those of
+// a topic name.
+func checkFilter(filter string) error {
+	slashes := strings.Count(filter, "/")
+	if strings.HasPrefix(filter, "$share/") {
+		slashes -= 2 // the prefix of a shared subscription does not count
+	}
+	switch {
+	case len(filter) > will.MaxTopicBytes:
+		return fmt.Errorf("%w: it has %d bytes, at most %d are allowed", packets.ErrTopicFilterInvalid, len(filter), will.MaxTopicBytes)
+	case slashes > will.MaxTopicSlashes:
+		return fmt.Errorf("%w: %q has %d slashes, at most %d are allowed", packets.ErrTopicFilterInvalid, filter, slashes, will.MaxTopicSlashes)
 	}
 	return nil
 }

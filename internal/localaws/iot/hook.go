@@ -76,7 +76,7 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 }
 
 // OnPacketRead ends the connection on what AWS ends it on: a publish that is
-// forbidden or beyond the limits, a SUBSCRIBE with too many filters. An error
+// forbidden or beyond the limits, a SUBSCRIBE beyond them. An error
 // from here, unlike one from the ACL hook, also publishes the will; mochi-mqtt
 // takes none but ErrRejectPacket seriously.
 func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
@@ -88,7 +88,7 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 		return pk, nil
 	}
 	if err := h.checkPacket(s, pk); err != nil {
-		h.end(cl, codeOf(err))
+		h.end(s, codeOf(err))
 		return pk, errors.Join(err, packets.ErrRejectPacket)
 	}
 	return pk, nil
@@ -114,6 +114,11 @@ func (h *hook) checkPacket(s *session, pk packets.Packet) error {
 	case packets.Subscribe:
 		if n := len(pk.Filters); n > maxSubscriptionsPerRequest {
 			return fmt.Errorf("%w: SUBSCRIBE has %d filters, at most %d are allowed", packets.ErrQuotaExceeded, n, maxSubscriptionsPerRequest)
+		}
+		for _, f := range pk.Filters {
+			if err := checkFilter(f.Filter); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -186,7 +191,7 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 	if !ok {
 		return
 	}
-	reason := disconnectReason(cl, err)
+	reason := s.disconnectReason(err)
 	if w := s.will; w != nil && !s.willSent.Load() && reason != clientInitiated {
 		m := &Message{
 			Topic: w.TopicName, Payload: w.Payload, ClientID: cl.ID, Principal: s.certificateID, SourceIP: s.sourceIP,
@@ -202,17 +207,21 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 const clientInitiated = "CLIENT_INITIATED_DISCONNECT"
 
 // disconnectReason is the word of AWS's lifecycle events (developer guide,
-// "Lifecycle events", disconnect reasons).
-func disconnectReason(cl *mqtt.Client, err error) string {
+// "Lifecycle events", disconnect reasons). err is what mochi-mqtt ended with.
+func (s *session) disconnectReason(err error) string {
+	var why packets.Code
+	if code := s.why.Load(); code != nil {
+		why = *code
+	}
 	var timeout net.Error
-	switch cause := cl.StopCause(); {
-	case errors.Is(cause, packets.CodeDisconnect), errors.Is(cause, packets.CodeDisconnectWillMessage):
+	switch stopped := s.client.StopCause(); {
+	case errors.Is(stopped, packets.CodeDisconnect), errors.Is(stopped, packets.CodeDisconnectWillMessage):
 		return clientInitiated
-	case errors.Is(cause, packets.ErrSessionTakenOver):
+	case why == packets.ErrSessionTakenOver:
 		return "DUPLICATE_CLIENTID"
-	case errors.Is(cause, packets.ErrAdministrativeAction):
+	case why == packets.ErrAdministrativeAction:
 		return "SERVER_INITIATED_DISCONNECT"
-	case errors.Is(err, packets.ErrNotAuthorized):
+	case why == packets.ErrNotAuthorized:
 		return "FORBIDDEN_ACCESS"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "MQTT_KEEP_ALIVE_TIMEOUT"

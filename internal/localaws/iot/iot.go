@@ -9,7 +9,11 @@
 //     handshake with the alert "bad certificate". SNI is not required.
 //   - An MQTT 5 client whose connection is ended gets a DISCONNECT with a reason
 //     code; AWS may choose another code.
+//   - A SUBSCRIBE with a filter beyond the limits of a topic ends the connection.
 //   - A will with an empty payload is refused.
+//   - Policies know the keys iot:ClientId, aws:SourceIp, aws:SecureTransport and
+//     the variables of the thing; not iot:ConnectAttributes, iot:LastWillTopic or
+//     those of the certificate.
 //   - A persistent session keeps its subscriptions for an hour, but no messages
 //     while its client is away.
 //   - A rule that republishes into its own filter is stopped after maxHops

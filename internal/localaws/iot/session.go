@@ -22,6 +22,7 @@ var errTakenOver = errors.New("another connection has taken the client ID")
 // A session is a connection from its CONNECT to its end.
 type session struct {
 	client        *mqtt.Client
+	conn          *tls.Conn
 	certificateID string
 	sourceIP      string
 	context       map[string]string // for policies
@@ -29,6 +30,8 @@ type session struct {
 	willSent      atomic.Bool
 	// subscribing holds the filters of the SUBSCRIBE packet at hand.
 	subscribing atomic.Pointer[packets.Subscriptions]
+	// why the broker ends the connection; nil as long as it does not.
+	why atomic.Pointer[packets.Code]
 	// ended is closed when nothing of the connection is left.
 	ended chan struct{}
 }
@@ -40,7 +43,10 @@ func (h *hook) admit(cl *mqtt.Client) (*session, error) {
 		return nil, errors.New("the connection has no TLS")
 	}
 	peer := conn.ConnectionState().PeerCertificates[0]
-	s := &session{client: cl, certificateID: fingerprint(peer.Raw), sourceIP: host(cl.Net.Remote), ended: make(chan struct{})}
+	s := &session{
+		client: cl, conn: conn, certificateID: fingerprint(peer.Raw), sourceIP: host(cl.Net.Remote),
+		ended: make(chan struct{}),
+	}
 	// Known before the certificate is asked: one that is deactivated now either
 	// fails here or finds the session.
 	h.sessions.Store(cl.Net.Conn, s)
@@ -132,7 +138,7 @@ func (h *hook) takeOver(s *session) error {
 	if before == nil {
 		return nil
 	}
-	h.end(before.client, packets.ErrSessionTakenOver)
+	h.end(before, packets.ErrSessionTakenOver)
 	<-before.ended
 	if s.client.Closed() {
 		return errTakenOver
@@ -142,13 +148,16 @@ func (h *hook) takeOver(s *session) error {
 
 // end ends a connection from the broker's side. An MQTT 5 client is told why;
 // MQTT 3.1.1 has no DISCONNECT in this direction [MQTT-3.14].
-func (h *hook) end(cl *mqtt.Client, why packets.Code) {
-	if cl.Properties.ProtocolVersion == 5 {
-		_ = cl.Net.Conn.SetWriteDeadline(time.Now().Add(farewell))
-		_ = h.service.broker.DisconnectClient(cl, why) // it returns the code that it was given
+func (h *hook) end(s *session, why packets.Code) {
+	s.why.CompareAndSwap(nil, &why)
+	// Whoever reads nothing shall not hold up the others.
+	hurry := time.AfterFunc(farewell, func() { _ = s.conn.NetConn().Close() })
+	defer hurry.Stop()
+	if s.client.Properties.ProtocolVersion == 5 {
+		_ = h.service.broker.DisconnectClient(s.client, why) // it returns the code that it was given
 		return
 	}
-	cl.Stop(why)
+	s.client.Stop(why)
 }
 
 // ended is told by the listener that mochi-mqtt is done with a connection.
@@ -180,7 +189,7 @@ func (h *hook) session(cl *mqtt.Client) (*session, bool) {
 func (s *Service) disconnectPrincipal(certificateID string) {
 	s.hook.sessions.Range(func(_, loaded any) bool {
 		if of, ok := loaded.(*session); ok && of.certificateID == certificateID {
-			s.hook.end(of.client, packets.ErrAdministrativeAction)
+			s.hook.end(of, packets.ErrAdministrativeAction)
 		}
 		return true
 	})
