@@ -57,18 +57,24 @@ type RoleInput struct {
 	Tags                                 awsapi.Tags
 }
 
-var roleName = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+var (
+	roleName = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+	rolePath = regexp.MustCompile(`^/([!-~]+/)?$`)
+)
 
 // CreateRole creates a role.
 func (s *Service) CreateRole(in RoleInput) (Role, error) {
 	if !roleName.MatchString(in.Name) {
 		return Role{}, awsapi.Errorf("ValidationError", "role name %q must have 1 to 64 characters out of letters, digits and _+=,.@-", in.Name)
 	}
-	trust, err := parse(in.TrustPolicy)
+	trust, err := parsed(policy.ParseTrust, in.TrustPolicy)
 	if err != nil {
 		return Role{}, err
 	}
 	in.Path = cmp.Or(in.Path, "/")
+	if !rolePath.MatchString(in.Path) {
+		return Role{}, awsapi.Errorf("ValidationError", "path %q must begin and end with a slash", in.Path)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.roles[in.Name]; ok {
@@ -88,7 +94,7 @@ func (s *Service) CreateRole(in RoleInput) (Role, error) {
 
 // UpdateRole changes all of a role but its name, path and inline policies.
 func (s *Service) UpdateRole(in RoleInput) (updated Role, err error) {
-	trust, err := parse(in.TrustPolicy)
+	trust, err := parsed(policy.ParseTrust, in.TrustPolicy)
 	if err != nil {
 		return Role{}, err
 	}
@@ -103,12 +109,12 @@ func (s *Service) UpdateRole(in RoleInput) (updated Role, err error) {
 
 // PutRolePolicy sets an inline policy of a role.
 func (s *Service) PutRolePolicy(roleName, name, document string) error {
-	parsed, err := parse(document)
+	inline, err := parsed(policy.ParseIdentity, document)
 	if err != nil {
 		return err
 	}
 	return s.change(roleName, func(r *role) error {
-		r.policies[name] = parsed
+		r.policies[name] = inline
 		if r.Policies == nil {
 			r.Policies = map[string]string{}
 		}
@@ -261,8 +267,8 @@ func (r *role) copy() Role {
 	return c
 }
 
-func parse(document string) (*policy.Document, error) {
-	d, err := policy.Parse([]byte(document))
+func parsed(parse func([]byte) (*policy.Document, error), document string) (*policy.Document, error) {
+	d, err := parse([]byte(document))
 	if err != nil {
 		return nil, awsapi.Errorf("MalformedPolicyDocument", "%v", err)
 	}

@@ -80,7 +80,7 @@ func (s *Service) UnmarshalJSON(b []byte) error {
 	for _, p := range in.Policies {
 		restored := &iotPolicy{name: p.Name, arn: p.ARN, tags: p.Tags, last: p.Last}
 		for _, v := range p.Versions {
-			parsed, err := policy.Parse([]byte(v.Document))
+			parsed, err := policy.ParseIdentity([]byte(v.Document))
 			if err != nil {
 				return fmt.Errorf("saved policy %s: %w", p.Name, err)
 			}
