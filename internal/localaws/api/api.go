@@ -1,0 +1,218 @@
+// Package api speaks AWS's own wire protocols before the local services, so that
+// the CDK CLI, the aws CLI and the SDKs work unchanged: one codec for each
+// protocol, one file for each service.
+//
+// Known differences from AWS:
+//   - Requests may be made over HTTP, as the endpoint is on loopback only.
+//   - Who has valid credentials may do everything: policies of the caller are not
+//     asked. AssumeRole asks the role's trust policy.
+//   - A parameter that this endpoint does not support is refused by name, also
+//     where AWS would take it.
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iam"
+	"lastwill/internal/localaws/ssm"
+)
+
+// Limits of a request. AWS's own are lower or the same; these bound the memory
+// that a request may take.
+const (
+	maxBody           = 8 << 20
+	maxFormParameters = 2_000
+	maxDepth          = 64
+)
+
+// Services are what the API is for.
+type Services struct {
+	Account awsapi.Account
+	// Keys check the signatures.
+	Keys *Keys
+	IAM  *iam.Service
+	SSM  *ssm.Service
+
+	CloudFormation *cloudformation.Service
+	// Object reads an object of a bucket, where templates are kept.
+	Object func(bucket, key string) ([]byte, error)
+}
+
+// A front speaks the protocol of one service.
+type front interface {
+	// serve answers a request whose signature is good; its errors are for fail.
+	serve(w http.ResponseWriter, c *call) error
+	// fail answers with an error in the protocol's own form.
+	fail(w http.ResponseWriter, c *call, err *awsapi.Error)
+	// limit is how large a body may be.
+	limit() int64
+	// codes has the protocol's own names for errors of signatures.
+	codes() map[string]string
+}
+
+// A call is one request.
+type call struct {
+	*http.Request
+	// id is unique, for people who compare logs.
+	id     string
+	caller Caller
+	// payload is the body where it is no part of the input, as in iot-data's Publish.
+	payload []byte
+}
+
+// An operation reads its input with decode and returns its output.
+type operation func(c *call, decode func(any) error) (any, error)
+
+// op makes an operation of a function.
+func op[In, Out any](f func(*call, In) (Out, error)) operation {
+	return func(c *call, decode func(any) error) (any, error) {
+		var in In
+		if err := decode(&in); err != nil {
+			return nil, err
+		}
+		return f(c, in)
+	}
+}
+
+// nothing is the output of operations that have none.
+type nothing struct{}
+
+// New returns the handler of all requests to AWS's APIs. It must get the path as
+// it was sent: an http.ServeMux before it would clean it.
+func New(s Services) http.Handler {
+	return &handler{keys: s.Keys, fronts: map[string]front{
+		"sts": stsFront(s),
+		"ssm": ssmFront(s),
+
+		"cloudformation": cloudformationFront(s),
+	}}
+}
+
+type handler struct {
+	keys   *Keys
+	fronts map[string]front // by the service's name in the credential scope
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{Request: r, id: awsapi.NewID()}
+	f := h.front(c)
+	if err := h.serve(w, c, f); err != nil {
+		f.fail(w, c, asError(err, f))
+	}
+}
+
+func (h *handler) serve(w http.ResponseWriter, c *call, f front) (err error) {
+	if most := f.limit(); c.ContentLength > most {
+		return &http.MaxBytesError{Limit: most}
+	}
+	c.Body = http.MaxBytesReader(w, c.Body, f.limit())
+	if c.caller, err = h.keys.Verify(c.Request); err != nil {
+		return err
+	}
+	return f.serve(w, c)
+}
+
+// front finds the service that a request is for: the one it is signed for.
+func (h *handler) front(c *call) front {
+	scope := scopeOf(c.Request)
+	if f, ok := h.fronts[scope]; ok {
+		return f
+	}
+	return missingFront(c.Request, scope)
+}
+
+// scopeOf returns the service's name in the credential scope; empty for requests
+// that are not signed.
+func scopeOf(r *http.Request) string {
+	_, credential, ok := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	if ok {
+		credential, _, _ = strings.Cut(credential, ",")
+	} else {
+		credential = r.URL.Query().Get("X-Amz-Credential")
+	}
+	parts := strings.Split(credential, "/")
+	if len(parts) != 5 {
+		return ""
+	}
+	return parts[3]
+}
+
+// missingFront speaks for a service that is not here, in the protocol that the
+// request looks like.
+func missingFront(r *http.Request, scope string) front {
+	missing := missingService(scope)
+	switch {
+	case r.Header.Get("X-Amz-Target") != "":
+		return jsonFront{service: missing}
+	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"), r.URL.Query().Has("Action"):
+		return queryFront{service: missing}
+	}
+	return restFront{service: missing}
+}
+
+// missingService names a service that this endpoint does not have.
+func missingService(scope string) string {
+	if scope == "" {
+		return "unknown"
+	}
+	return scope
+}
+
+// notHere is the answer to whatever this endpoint does not have.
+func notHere(service, operation string) error {
+	return &awsapi.Error{
+		Code: "NotImplemented", Status: http.StatusNotImplemented,
+		Message: fmt.Sprintf("%s of %s is not available: this local endpoint does not have it", operation, service),
+	}
+}
+
+// asError gives every error a code, under the name that the front's protocol has for it.
+func asError(err error, f front) *awsapi.Error {
+	refusal, ok := errors.AsType[*awsapi.Error](err)
+	switch {
+	case ok:
+	case errors.As(err, new(*http.MaxBytesError)):
+		refusal = &awsapi.Error{
+			Code: "RequestEntityTooLarge", Status: http.StatusRequestEntityTooLarge,
+			Message: fmt.Sprintf("the request's body is larger than %d bytes", f.limit()),
+		}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		refusal = awsapi.Errorf("IncompleteBody", "the request's body ends before its end")
+	default:
+		refusal = &awsapi.Error{Code: "InternalFailure", Status: http.StatusInternalServerError, Message: err.Error()}
+	}
+	if own, ok := f.codes()[refusal.Code]; ok {
+		refusal = &awsapi.Error{Code: own, Status: refusal.Status, Message: refusal.Message}
+	}
+	return refusal
+}
+
+// parameters splits a query or form, unless it has more than anybody needs.
+func parameters(encoded string) (url.Values, error) {
+	if n := strings.Count(encoded, "&"); n >= maxFormParameters {
+		return nil, awsapi.Errorf("MalformedQueryString", "the request has %d parameters, at most %d are allowed", n+1, maxFormParameters)
+	}
+	values, err := url.ParseQuery(encoded)
+	if err != nil {
+		return nil, awsapi.Errorf("MalformedQueryString", "%v", err)
+	}
+	for name := range values {
+		if slices.Contains(signatureParameters, name) {
+			values.Del(name)
+		}
+	}
+	return values, nil
+}
+
+// signatureParameters are those of a presigned request.
+var signatureParameters = []string{
+	"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Security-Token", "X-Amz-Signature", "X-Amz-SignedHeaders",
+}

@@ -1,0 +1,63 @@
+package api
+
+import (
+	"strings"
+
+	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/ssm"
+)
+
+func ssmFront(s Services) front {
+	a := ssmAPI{s.Account, s.SSM}
+	return jsonFront{service: "ssm", operations: map[string]operation{
+		"GetParameter":  op(a.getParameter),
+		"GetParameters": op(a.getParameters),
+	}}
+}
+
+type ssmAPI struct {
+	account awsapi.Account
+	service *ssm.Service
+}
+
+// A parameter without its version and date, which are not kept.
+type parameter struct{ ARN, Name, Type, Value, DataType string }
+
+func (a ssmAPI) parameter(name string) (parameter, error) {
+	value, err := a.service.Get(name)
+	if err != nil {
+		return parameter{}, err
+	}
+	return parameter{
+		ARN: a.account.ARN("ssm", "parameter/"+strings.TrimPrefix(name, "/")), Name: name, Type: "String", Value: value, DataType: "text",
+	}, nil
+}
+
+func (a ssmAPI) getParameter(_ *call, in struct {
+	Name           string
+	WithDecryption bool // there is nothing encrypted
+},
+) (out struct{ Parameter parameter }, err error) {
+	out.Parameter, err = a.parameter(in.Name)
+	return out, err
+}
+
+func (a ssmAPI) getParameters(_ *call, in struct {
+	Names          []string
+	WithDecryption bool
+},
+) (out struct {
+	Parameters        []parameter
+	InvalidParameters []string
+}, err error,
+) {
+	for _, name := range in.Names {
+		p, err := a.parameter(name)
+		if err != nil {
+			out.InvalidParameters = append(out.InvalidParameters, name)
+			continue
+		}
+		out.Parameters = append(out.Parameters, p)
+	}
+	return out, nil
+}
