@@ -157,7 +157,7 @@ func readKey(path string) (crypto.Signer, error) {
 
 // readPEM returns the first block of one of the types.
 func readPEM(path string, types ...string) ([]byte, error) {
-	rest, err := os.ReadFile(path) //nolint:gosec // the folder is the user's choice
+	rest, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -49,8 +49,10 @@ func TestDeployedRuleDecides(t *testing.T) {
 		{"a WHERE that is false fires nothing", sql("SELECT * FROM '/last/will/topic' WHERE state.reported.last_will = 'no'"), nil},
 		{"nor does one that is Undefined", sql("SELECT * FROM '/last/will/topic' WHERE nothing.there = 1"), nil},
 		{"a disabled rule fires nothing", func(t *testing.T, tm template) { tm.rule(t)["RuleDisabled"] = true }, nil},
-		{"two rules on one topic both fire", func(t *testing.T, tm template) { tm.copyRule(t, "second", "SELECT 'second' AS rule FROM '/last/#'") },
-			[]string{lost, `{"rule":"second"}`}},
+		{
+			"two rules on one topic both fire", func(t *testing.T, tm template) { tm.copyRule(t, "second", "SELECT 'second' AS rule FROM '/last/#'") },
+			[]string{lost, `{"rule":"second"}`},
+		},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
 			t.Parallel()

@@ -19,5 +19,9 @@ func Listen(address string) (net.Listener, error) {
 	if !resolved.IP.IsLoopback() {
 		return nil, fmt.Errorf("address %q is not on loopback: use 127.0.0.1:%d", address, resolved.Port)
 	}
-	return net.Listen("tcp", resolved.String())
+	l, err := net.ListenTCP("tcp", resolved)
+	if err != nil {
+		return nil, err // and no interface around a nil listener
+	}
+	return l, nil
 }
