@@ -31,25 +31,27 @@ func TestForbiddenPacketsEndTheConnection(t *testing.T) {
 		claim  string
 		packet packets.ControlPacket
 		reason string
+		says   string // the event; empty: there is none
 	}{
-		{"a publish to a topic that the policy does not have", publishPacket("other/topic", []byte("x"), 0), "FORBIDDEN_ACCESS"},
-		{"the same at QoS 1, which gets no PUBACK", publishPacket("other/topic", []byte("x"), 1), "FORBIDDEN_ACCESS"},
-		{"a retained publish without iot:RetainPublish", retained, "FORBIDDEN_ACCESS"},
-		{"a publish at QoS 2", qos2, "CLIENT_ERROR"},
-		{"a payload of more than 128 KB", publishPacket(names.ConnectedTopic, make([]byte, will.MaxPayloadBytes+1), 0), "CLIENT_ERROR"},
-		{"a payload far beyond it", publishPacket(names.ConnectedTopic, make([]byte, 2*will.MaxPayloadBytes), 0), "CLIENT_ERROR"},
-		{"a topic with 8 slashes", publishPacket("wide/1/2/3/4/5/6/7/8", []byte("x"), 0), "CLIENT_ERROR"},
-		{"a topic of 257 bytes", publishPacket("wide/"+strings.Repeat("x", 252), []byte("x"), 0), "CLIENT_ERROR"},
-		{"a topic with a wildcard", publishPacket("wide/#", []byte("x"), 0), "CLIENT_ERROR"},
-		{"9 filters in one SUBSCRIBE", subscribePacket("w/1", "w/2", "w/3", "w/4", "w/5", "w/6", "w/7", "w/8", "w/9"), "CLIENT_ERROR"},
-		{"a filter with 8 slashes", subscribePacket("w/1/2/3/4/5/6/7/8"), "CLIENT_ERROR"},
-		{"a filter of 257 bytes", subscribePacket("w/" + strings.Repeat("x", 255)), "CLIENT_ERROR"},
-		{"a second CONNECT", connectPacket(will.ThingName), "CLIENT_ERROR"},
+		{"a publish to a topic that the policy does not have", publishPacket("other/topic", []byte("x"), 0), "FORBIDDEN_ACCESS", "topic/other/topic"},
+		{"the same at QoS 1, which gets no PUBACK", publishPacket("other/topic", []byte("x"), 1), "FORBIDDEN_ACCESS", "topic/other/topic"},
+		{"a retained publish without iot:RetainPublish", retained, "FORBIDDEN_ACCESS", "iot:RetainPublish"},
+		{"a publish at QoS 2", qos2, "CLIENT_ERROR", "qos not supported"},
+		{"a payload of more than 128 KB", publishPacket(names.ConnectedTopic, make([]byte, will.MaxPayloadBytes+1), 0), "CLIENT_ERROR", "131073 bytes"},
+		{"a payload far beyond it", publishPacket(names.ConnectedTopic, make([]byte, 2*will.MaxPayloadBytes), 0), "CLIENT_ERROR", ""},
+		{"a topic with 8 slashes", publishPacket("wide/1/2/3/4/5/6/7/8", []byte("x"), 0), "CLIENT_ERROR", "8 slashes"},
+		{"a topic of 257 bytes", publishPacket("wide/"+strings.Repeat("x", 252), []byte("x"), 0), "CLIENT_ERROR", "257 bytes"},
+		{"a topic with a wildcard", publishPacket("wide/#", []byte("x"), 0), "CLIENT_ERROR", "wildcards"},
+		{"a reserved topic, of which nothing is here", publishPacket("$aws/rules/lastWillRule", []byte("x"), 1), "CLIENT_ERROR", "Basic Ingest"},
+		{"9 filters in one SUBSCRIBE", subscribePacket("w/1", "w/2", "w/3", "w/4", "w/5", "w/6", "w/7", "w/8", "w/9"), "CLIENT_ERROR", "9 filters"},
+		{"a filter with 8 slashes", subscribePacket("w/1/2/3/4/5/6/7/8"), "CLIENT_ERROR", "8 slashes"},
+		{"a filter of 257 bytes", subscribePacket("w/" + strings.Repeat("x", 255)), "CLIENT_ERROR", "257 bytes"},
+		{"a second CONNECT", connectPacket(will.ThingName), "CLIENT_ERROR", ""},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
 			t.Parallel()
 			cloud := start(t)
-			stack := cloud.deploy(t, addStatement(t, allow("iot:*", "topic/wide/*", "topicfilter/w/*")))
+			stack := cloud.deploy(t, addStatement(t, allow("iot:*", "topic/wide/*", "topic/$aws/*", "topicfilter/w/*")))
 			observer := cloud.observer(t, "#")
 			w := cloud.dial(t, cloud.thing(t, stack))
 			if code := w.connect(connectPacket(will.ThingName)); code != packets.Accepted {
@@ -61,6 +63,11 @@ func TestForbiddenPacketsEndTheConnection(t *testing.T) {
 			}
 			if got := cloud.disconnected(t, will.ThingName); got != c.reason {
 				t.Errorf("disconnect reason %s, want %s", got, c.reason)
+			}
+			if c.says != "" {
+				if got := cloud.refusal(t); !strings.Contains(got, c.says) {
+					t.Errorf("the event says %q, want %q in it", got, c.says)
+				}
 			}
 			if got := topics(observer.Rest(t)); got != names.WillTopic+" "+names.ExecutedTopic && got != names.ExecutedTopic+" "+names.WillTopic {
 				t.Errorf("observed %q, want the will and its copy alone", got)
@@ -380,6 +387,9 @@ func TestSubscriptions(t *testing.T) {
 	suback := w.receive().(*packets.SubackPacket)
 	if want := []byte{1, 0x80, 0x80, 1, 1}; !bytes.Equal(suback.ReturnCodes, want) {
 		t.Errorf("SUBACK % x, want % x: what the policy does not have is refused by itself", suback.ReturnCodes, want)
+	}
+	if got := cloud.refusal(t); !strings.Contains(got, "iot:Subscribe on arn:aws:iot:us-east-1:123456789012:topicfilter/forbidden") {
+		t.Errorf("the event says %q", got)
 	}
 	for _, topic := range []string{"forbidden", "secret", "news/1", "go"} {
 		check(t, cloud.IoT.Publish(deadline(t), topic, []byte("x"), 0, false))

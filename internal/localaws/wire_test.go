@@ -23,13 +23,20 @@ type wire struct {
 // dial opens a connection on which nothing has been sent yet.
 func (c *cloud) dial(t testing.TB, id identity) wire {
 	t.Helper()
+	conn, err := c.tryDial(id)
+	check(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return wire{t, conn}
+}
+
+func (c *cloud) tryDial(id identity) (*tls.Conn, error) {
 	conn, err := tls.Dial("tcp", c.IoT.Address(), &tls.Config{
 		MinVersion: tls.VersionTLS12, ServerName: "localhost", RootCAs: id.roots, Certificates: []tls.Certificate{id.pair},
 	})
-	check(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
-	check(t, conn.SetDeadline(time.Now().Add(patience)))
-	return wire{t, conn}
+	if err != nil {
+		return nil, err
+	}
+	return conn, conn.SetDeadline(time.Now().Add(patience))
 }
 
 func (w wire) send(p packets.ControlPacket) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -88,6 +89,7 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 		return pk, nil
 	}
 	if err := h.checkPacket(s, pk); err != nil {
+		h.service.observe(Event{Kind: Refused, ClientID: cl.ID, Detail: err.Error()})
 		h.end(s, codeOf(err))
 		return pk, errors.Join(err, packets.ErrRejectPacket)
 	}
@@ -110,7 +112,12 @@ func (h *hook) checkPacket(s *session, pk packets.Packet) error {
 		if err := checkPublish(pk.TopicName, len(pk.Payload), pk.FixedHeader.Qos); err != nil {
 			return err
 		}
-		return h.requirePublish(s, pk.TopicName, pk.FixedHeader.Retain)
+		if err := h.requirePublish(s, pk.TopicName, pk.FixedHeader.Retain); err != nil {
+			return err
+		}
+		if strings.HasPrefix(pk.TopicName, "$") {
+			return fmt.Errorf("%w: %q is reserved for what is not here: shadows, jobs, Basic Ingest", packets.ErrTopicNameInvalid, pk.TopicName)
+		}
 	case packets.Subscribe:
 		if n := len(pk.Filters); n > maxSubscriptionsPerRequest {
 			return fmt.Errorf("%w: SUBSCRIBE has %d filters, at most %d are allowed", packets.ErrQuotaExceeded, n, maxSubscriptionsPerRequest)
@@ -152,11 +159,19 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	if filters := s.subscribing.Load(); filters != nil {
 		for _, f := range *filters {
 			if f.Filter == topic {
-				return h.require(s, "iot:Subscribe", "topicfilter/"+topic) == nil
+				return h.allowSubscribe(s, topic)
 			}
 		}
 	}
 	return h.require(s, "iot:Receive", "topic/"+topic) == nil
+}
+
+func (h *hook) allowSubscribe(s *session, filter string) bool {
+	err := h.require(s, "iot:Subscribe", "topicfilter/"+filter)
+	if err != nil {
+		h.service.observe(Event{Kind: Refused, ClientID: s.client.ID, Detail: err.Error()})
+	}
+	return err == nil
 }
 
 // OnPublished runs the rules on what a client published. What the service

@@ -129,7 +129,8 @@ type EventKind string
 const (
 	// Connected is a CONNECT that was accepted.
 	Connected EventKind = "connected"
-	// Refused is a CONNECT that was not; Detail says why.
+	// Refused is a CONNECT that was not, or another packet that is forbidden or
+	// beyond the limits; Detail says why.
 	Refused EventKind = "refused"
 	// Disconnected is the end of a connection; Detail has AWS's disconnectReason.
 	Disconnected EventKind = "disconnected"
