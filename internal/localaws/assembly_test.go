@@ -191,6 +191,30 @@ func TestTwoStacks(t *testing.T) {
 	cloud.destroy(t, stacks[0])
 }
 
+// Stacks are deployed after those that they depend on, whatever their names.
+func TestStacksInTheOrderOfTheirDependencies(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	dir := t.TempDir()
+	writeJSON(t, filepath.Join(dir, "first.json"), object{
+		"Resources": object{"Topic": object{"Type": "AWS::SNS::Topic"}},
+		"Outputs":   object{"Name": object{"Value": object{"Fn::GetAtt": []string{"Topic", "TopicName"}}, "Export": object{"Name": "topic"}}},
+	})
+	writeJSON(t, filepath.Join(dir, "second.json"), object{
+		"Resources": object{"Topic": object{"Type": "AWS::SNS::Topic", "Properties": object{"DisplayName": object{"Fn::ImportValue": "topic"}}}},
+	})
+	writeJSON(t, filepath.Join(dir, "manifest.json"), object{"artifacts": object{
+		"a":        object{"type": "aws:cloudformation:stack", "dependencies": []string{"z.assets", "z"}, "properties": object{"templateFile": "second.json", "stackName": "Second"}},
+		"z":        object{"type": "aws:cloudformation:stack", "properties": object{"templateFile": "first.json", "stackName": "First"}},
+		"z.assets": object{"type": "cdk:tree"},
+	}})
+	stacks, err := cloud.DeployAssembly(deadline(t), dir)
+	check(t, err)
+	if len(stacks) != 2 || stacks[0].Name != "First" || stacks[1].Name != "Second" {
+		t.Errorf("deployed %d stacks, the first %s", len(stacks), stacks[0].Name)
+	}
+}
+
 // The same assembly again finds its names taken and leaves the first as it is.
 func TestNamesOfAnotherStackAreTaken(t *testing.T) {
 	t.Parallel()
