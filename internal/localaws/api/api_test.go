@@ -91,4 +91,3 @@ func status(err error) int {
 	}
 	return 0
 }
-
