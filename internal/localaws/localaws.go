@@ -21,8 +21,10 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/ecr"
@@ -31,6 +33,7 @@ import (
 	"lastwill/internal/localaws/logs"
 	"lastwill/internal/localaws/loopback"
 	"lastwill/internal/localaws/mail"
+	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/sns"
 	"lastwill/internal/localaws/ssm"
 )
@@ -70,6 +73,7 @@ type Server struct {
 	Logs           *logs.Service
 	SSM            *ssm.Service
 	ECR            *ecr.Service
+	S3             *s3.Service
 	// Mailbox is nil when mails go to a server of the user's.
 	Mailbox *mail.Mailbox
 
@@ -100,6 +104,9 @@ func (s *Server) start(o Options) (err error) {
 		return err
 	}
 	if err := s.openMail(o); err != nil {
+		return err
+	}
+	if s.S3, err = s3.New(below(o.DataDir, "objects")); err != nil {
 		return err
 	}
 	s.SNS = sns.New(Account, s.mailer, s.URL())
@@ -133,11 +140,7 @@ func (s *Server) start(o Options) (err error) {
 func (s *Server) openMail(o Options) (err error) {
 	address := o.SMTPAddress
 	if address == "" {
-		dir := o.DataDir
-		if dir != "" {
-			dir = filepath.Join(dir, "mail")
-		}
-		if s.Mailbox, err = mail.NewMailbox("127.0.0.1:0", dir, o.Log); err != nil {
+		if s.Mailbox, err = mail.NewMailbox("127.0.0.1:0", below(o.DataDir, "mail"), o.Log); err != nil {
 			return err
 		}
 		address = s.Mailbox.Addr()
@@ -146,12 +149,30 @@ func (s *Server) openMail(o Options) (err error) {
 	return nil
 }
 
+// below names a folder in the data folder, if there is one.
+func below(dir, name string) string {
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, name)
+}
+
 func (s *Server) serve() {
-	mux := http.NewServeMux()
-	mux.Handle("/_lwt/sns/", s.SNS.Handler())
-	mux.HandleFunc("GET "+StatusPath, s.serveStatus)
+	own := http.NewServeMux()
+	own.Handle("/_lwt/sns/", s.SNS.Handler())
+	own.HandleFunc("GET "+StatusPath, s.serveStatus)
+	aws := api.New(api.Services{
+		Account: Account, Keys: api.NewKeys(Account),
+		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation,
+	})
 	s.http = &http.Server{
-		Handler:           s.durable(mux),
+		Handler: s.durable(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/_lwt/") {
+				own.ServeHTTP(w, r)
+				return
+			}
+			aws.ServeHTTP(w, r)
+		})),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 64 << 10,
 	}

@@ -62,7 +62,7 @@ func (s *Server) resourceTypes() map[string]cloudformation.Type {
 		},
 		"AWS::IAM::Role": {
 			Properties: []string{
-				"AssumeRolePolicyDocument", "Description", "ManagedPolicyArns", "Path", "Policies", "RoleName", "Tags",
+				"AssumeRolePolicyDocument", "Description", "ManagedPolicyArns", "Path", "PermissionsBoundary", "Policies", "RoleName", "Tags",
 			},
 			Required:    []string{"AssumeRolePolicyDocument"},
 			Replacement: []string{"RoleName", "Path"},
@@ -103,6 +103,22 @@ func (s *Server) resourceTypes() map[string]cloudformation.Type {
 				s.ECR.Delete(r.PhysicalID)
 				return nil
 			},
+		},
+		"AWS::S3::Bucket": {
+			Properties: []string{
+				"AccessControl", "BucketEncryption", "BucketName", "LifecycleConfiguration",
+				"PublicAccessBlockConfiguration", "Tags", "VersioningConfiguration",
+			},
+			Replacement: []string{"BucketName"},
+			Create:      s.createBucket,
+			Update:      func(r request) (result, error) { return bucketResult(r.PhysicalID), nil },
+			Delete:      func(r request) error { return s.deleteBucket(r.PhysicalID) },
+		},
+		"AWS::S3::BucketPolicy": {
+			Properties: []string{"Bucket", "PolicyDocument"},
+			Required:   []string{"Bucket", "PolicyDocument"},
+			Create:     createBucketPolicy,
+			Delete:     func(request) error { return nil },
 		},
 		"AWS::SNS::Topic": {
 			Properties:  []string{"TopicName", "DisplayName", "Tags"},

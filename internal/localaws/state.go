@@ -18,6 +18,7 @@ import (
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/logs"
+	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/sns"
 	"lastwill/internal/localaws/ssm"
 )
@@ -47,6 +48,7 @@ type document struct {
 	IAM            *iam.Service
 	SSM            *ssm.Service
 	ECR            *ecr.Service
+	S3             *s3.Service
 	Logs           *logs.Service
 	SNS            *sns.Service
 	IoT            *iot.Service
@@ -54,7 +56,7 @@ type document struct {
 }
 
 func (s *Server) document() document {
-	return document{formatVersion, s.IAM, s.SSM, s.ECR, s.Logs, s.SNS, s.IoT, s.CloudFormation}
+	return document{formatVersion, s.IAM, s.SSM, s.ECR, s.S3, s.Logs, s.SNS, s.IoT, s.CloudFormation}
 }
 
 // atomically runs a change that no save may see half of.

@@ -21,13 +21,14 @@ func TestTakeover(t *testing.T) {
 	cfg := cloud.device(cloud.thing(t, cloud.deploy(t)))
 	cloud.confirm(t)
 	observer := cloud.observer(t, names.WillTopic, names.ExecutedTopic)
+	received := make(chan device.Message, 1)
+	cfg.Receive = func(m device.Message) { received <- m }
 	first, second := connect(t, cfg), connect(t, cfg)
 	wait(t, first.Done(), "the first connection stands")
 	if got := cloud.disconnected(t, will.ThingName); got != "DUPLICATE_CLIENTID" {
 		t.Errorf("disconnect reason %s", got)
 	}
-	received := make(chan device.Message, 1)
-	check(t, second.Subscribe(deadline(t), names.ConnectedTopic, func(m device.Message) { received <- m }))
+	check(t, second.Subscribe(deadline(t), names.ConnectedTopic))
 	check(t, second.Announce(deadline(t)))
 	wait(t, received, "the second connection gets nothing")
 	check(t, second.Disconnect())

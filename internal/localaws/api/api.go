@@ -22,6 +22,7 @@ import (
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iam"
+	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/ssm"
 )
 
@@ -42,8 +43,7 @@ type Services struct {
 	SSM  *ssm.Service
 
 	CloudFormation *cloudformation.Service
-	// Object reads an object of a bucket, where templates are kept.
-	Object func(bucket, key string) ([]byte, error)
+	S3             *s3.Service
 }
 
 // A front speaks the protocol of one service.
@@ -93,6 +93,7 @@ func New(s Services) http.Handler {
 		"ssm": ssmFront(s),
 
 		"cloudformation": cloudformationFront(s),
+		"s3":             newS3Front(s.S3),
 	}}
 }
 

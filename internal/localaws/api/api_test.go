@@ -12,6 +12,7 @@ import (
 	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/iam"
+	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/ssm"
 )
 
@@ -26,8 +27,10 @@ type endpoint struct {
 
 func start(t testing.TB) *endpoint {
 	t.Helper()
+	objects, err := s3.New("")
+	check(t, err)
 	e := &endpoint{Services: api.Services{
-		Account: account, Keys: api.NewKeys(account), IAM: iam.New(account), SSM: ssm.New(),
+		Account: account, Keys: api.NewKeys(account), IAM: iam.New(account), SSM: ssm.New(), S3: objects,
 	}}
 	server := httptest.NewServer(api.New(e.Services))
 	t.Cleanup(server.Close)

@@ -11,6 +11,7 @@ import (
 
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/s3"
 )
 
 // eventsPage is how many events or resources an answer has (API reference,
@@ -18,7 +19,7 @@ import (
 const eventsPage = 100
 
 func cloudformationFront(s Services) front {
-	a := cloudformationAPI{s.CloudFormation, s.Object}
+	a := cloudformationAPI{s.CloudFormation, s.S3}
 	return queryFront{
 		service: "cloudformation", namespace: "http://cloudformation.amazonaws.com/doc/2010-05-15/",
 		operations: map[string]operation{
@@ -44,8 +45,8 @@ func cloudformationFront(s Services) front {
 }
 
 type cloudformationAPI struct {
-	stacks *cloudformation.Service
-	object func(bucket, key string) ([]byte, error)
+	stacks  *cloudformation.Service
+	objects *s3.Service
 }
 
 // stackInput is what CreateStack, UpdateStack and CreateChangeSet have in common.
@@ -115,7 +116,7 @@ func (a cloudformationAPI) template(body, address string) ([]byte, error) {
 	if !isVirtualHost {
 		bucket, key, _ = strings.Cut(key, "/")
 	}
-	content, err := a.object(bucket, key)
+	content, err := a.objects.Object(bucket, key)
 	if err != nil {
 		return nil, awsapi.Errorf("ValidationError", "TemplateURL %q: %v", address, err)
 	}
@@ -513,6 +514,9 @@ func (a cloudformationAPI) createChangeSet(_ *call, in struct {
 	stackInput
 	ChangeSetName, ChangeSetType, Description string
 	IncludeNestedStacks                       bool
+	// ImportExistingResources is what cdk bootstrap always asks for. A resource that
+	// exists outside of the stack fails the deployment here all the same.
+	ImportExistingResources bool
 },
 ) (out struct {
 	ID      string `xml:"Id"`

@@ -3,6 +3,7 @@ package cloudformation
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -42,6 +43,15 @@ func (s *Service) parameter(p Parameter, name string, given map[string]string) (
 	}
 	if len(p.AllowedValues) > 0 && !slices.Contains(p.AllowedValues, scalar(text)) {
 		return nil, fmt.Errorf("parameter %s is %q, which is not one of the allowed values", name, text)
+	}
+	if p.AllowedPattern != "" {
+		pattern, err := regexp.Compile(`^(?:` + p.AllowedPattern + `)$`)
+		if err != nil {
+			return nil, fmt.Errorf("parameter %s: allowed pattern: %w", name, err)
+		}
+		if !pattern.MatchString(text) {
+			return nil, fmt.Errorf("parameter %s is %q, which does not match %s: %s", name, text, p.AllowedPattern, p.ConstraintDescription)
+		}
 	}
 	switch p.Type {
 	case "String", "Number":

@@ -36,7 +36,11 @@ type Parameter struct {
 	Default       *scalar
 	Description   string
 	AllowedValues []scalar
-	NoEcho        bool
+	// AllowedPattern must match the whole value. AWS reads Java's patterns, this
+	// package RE2's.
+	AllowedPattern        string
+	ConstraintDescription string
+	NoEcho                bool
 }
 
 // A Rule is checked against the parameters before anything is created.

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"lastwill/internal/atomicfile"
+	"lastwill/internal/cli"
+	"lastwill/internal/localaws"
+	"lastwill/internal/localaws/api"
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iot"
+)
+
+const localUsage = `lwt local is a local AWS endpoint for the stack: cdk bootstrap, deploy, diff and
+destroy, the aws CLI, devices and e-mails work against it, without an account.
+
+Usage: lwt local [FLAGS]          run it until SIGINT
+       lwt local env [-addr A]    print the environment that leads to a running one:
+                                  eval "$(lwt local env)"
+
+  -addr HOST:PORT   where the AWS APIs are; default 127.0.0.1:4566
+  -mqtt HOST:PORT   where devices connect with mutual TLS; default 127.0.0.1:8883
+  -smtp HOST:PORT   hand e-mails to this server; default: a mailbox of its own
+  -data DIR         keep stacks, certificates, subscriptions and mails in DIR;
+                    default: in memory, gone with the process
+
+Everything is on the loopback interface. Port 0 takes a free port.
+`
+
+const (
+	defaultAPI  = "127.0.0.1:4566"
+	defaultMQTT = "127.0.0.1:8883"
+)
+
+func runLocal(ctx context.Context, args []string, s cli.Streams) error {
+	if len(args) > 0 && args[0] == "env" {
+		return runLocalEnv(ctx, args[1:], s)
+	}
+	flags := flag.NewFlagSet("lwt local", flag.ContinueOnError)
+	addr := flags.String("addr", defaultAPI, "")
+	mqtt := flags.String("mqtt", defaultMQTT, "")
+	smtp := flags.String("smtp", "", "")
+	data := flags.String("data", "", "")
+	if err := cli.Parse(flags, args, s.Out, localUsage); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "lwt local -h shows the flags")
+	}
+	observer := &observer{out: s.Out}
+	server, err := localaws.Start(localaws.Options{
+		HTTPAddress: *addr, MQTTAddress: *mqtt, SMTPAddress: *smtp, DataDir: *data,
+		ObserveIoT: observer.iot, ObserveStacks: observer.stack,
+		Log: slog.New(slog.NewTextHandler(s.Err, nil)),
+	})
+	if err != nil {
+		return cli.WithHint(err, "another port: -addr 127.0.0.1:0 -mqtt 127.0.0.1:0")
+	}
+	printReady(s.Out, server.Status(), *addr, *data)
+	<-ctx.Done()
+	fmt.Fprintln(s.Out, "\nshutting down")
+	closing, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return server.Close(closing)
+}
+
+func printReady(out io.Writer, status localaws.Status, addr, data string) {
+	env := "lwt local env"
+	if addr != defaultAPI {
+		env += " -addr " + strings.TrimPrefix(status.Endpoint, "http://")
+	}
+	keeps := "in memory; -data DIR keeps it"
+	if data != "" {
+		keeps = data
+	}
+	mailbox := "handed to the -smtp server"
+	if status.SMTP != "" {
+		mailbox = "built-in mailbox " + status.SMTP
+	}
+	fmt.Fprintf(out, "AWS APIs   %s  account %s, region %s\nMQTT       %s  mutual TLS\ne-mails    %s\nstate      %s\n\n",
+		status.Endpoint, status.Account, status.Region, status.MQTT, mailbox, keeps)
+	fmt.Fprintf(out, "in another shell:\n  eval \"$(go run ./cmd/%s)\"\n  npx cdk bootstrap && npx cdk deploy -c email=me@example.com\n\n", env)
+}
+
+// An observer prints what happens as it happens.
+type observer struct{ out io.Writer }
+
+func (o *observer) line(format string, args ...any) {
+	fmt.Fprintf(o.out, "%s  %s\n", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
+}
+
+func (o *observer) iot(e iot.Event) {
+	switch e.Kind {
+	case iot.Published:
+		what := "message"
+		if e.Message.Will {
+			what = "Will Message"
+		}
+		o.line("%-12s %s on %s  %.200q", what, e.ClientID, e.Message.Topic, e.Message.Payload)
+	case iot.Matched, iot.NotMatched, iot.ActionDone, iot.ActionFailed:
+		o.line("%-12s %s  %s", e.Kind, e.Rule, e.Detail)
+	default:
+		o.line("%-12s %s  %s", e.Kind, e.ClientID, e.Detail)
+	}
+}
+
+func (o *observer) stack(e cloudformation.Event) {
+	if e.Type == cloudformation.StackType || strings.HasSuffix(e.Status, "_FAILED") {
+		o.line("%-12s %s %s  %s", "stack", e.LogicalID, e.Status, e.StatusReason)
+	}
+}
+
+// runLocalEnv prints the environment for a shell.
+func runLocalEnv(ctx context.Context, args []string, s cli.Streams) error {
+	flags := flag.NewFlagSet("lwt local env", flag.ContinueOnError)
+	addr := flags.String("addr", defaultAPI, "")
+	if err := cli.Parse(flags, args, s.Out, localUsage); err != nil {
+		return err
+	}
+	status, err := localStatus(ctx, *addr)
+	if err != nil {
+		return cli.WithHint(err, "start it in another shell: lwt local")
+	}
+	ca, err := writeRootCA(status)
+	if err != nil {
+		return err
+	}
+	for _, variable := range []struct{ name, value string }{
+		{"AWS_ENDPOINT_URL", status.Endpoint},
+		{"AWS_ENDPOINT_URL_S3", status.Endpoint},
+		{"AWS_ACCESS_KEY_ID", api.TestAccessKeyID},
+		{"AWS_SECRET_ACCESS_KEY", api.TestSecretAccessKey},
+		{"AWS_REGION", status.Region},
+		{"AWS_DEFAULT_REGION", status.Region},
+		// Without credentials of the machine's own role to be found.
+		{"AWS_EC2_METADATA_DISABLED", "true"},
+		{"LWT_MQTT", status.MQTT},
+		{"LWT_ROOT_CA", ca},
+	} {
+		fmt.Fprintf(s.Out, "export %s=%s\n", variable.name, shellQuote(variable.value))
+	}
+	// A proxy must not get to see requests to this machine.
+	fmt.Fprintf(s.Out, "export NO_PROXY=\"127.0.0.1${NO_PROXY:+,$NO_PROXY}\"\n")
+	// What would lead to another account than the local one.
+	fmt.Fprintln(s.Out, "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+	return nil
+}
+
+// localStatus asks a running endpoint how to use it.
+func localStatus(ctx context.Context, addr string) (status localaws.Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+localaws.StatusPath, nil)
+	if err != nil {
+		return status, fmt.Errorf("address %q: %w", addr, err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return status, fmt.Errorf("no local endpoint answers at %s: %w", addr, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return status, fmt.Errorf("what answers at %s is no local endpoint of lastwill: %s", addr, response.Status)
+	}
+	if err := json.NewDecoder(response.Body).Decode(&status); err != nil {
+		return status, fmt.Errorf("what answers at %s is no local endpoint of lastwill: %w", addr, err)
+	}
+	return status, nil
+}
+
+// writeRootCA keeps the endpoint's CA where devices can be pointed at it.
+func writeRootCA(status localaws.Status) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("folder for the CA file: %w", err)
+	}
+	dir := filepath.Join(cache, "lastwill")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	_, port, ok := strings.Cut(strings.TrimPrefix(status.Endpoint, "http://"), ":")
+	if !ok {
+		return "", errors.New("the endpoint's address has no port")
+	}
+	file := filepath.Join(dir, "root-ca-"+port+".pem")
+	return file, atomicfile.Write(file, []byte(status.RootCA))
+}
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
