@@ -59,7 +59,17 @@ type stackInput struct {
 	// What follows is taken and has no effect here.
 	NotificationARNs []string
 	ClientToken      string
-	DeploymentConfig struct{ Mode string }
+	DeploymentConfig deploymentConfig
+}
+
+// deploymentConfig has a mode; this endpoint has the standard one.
+type deploymentConfig struct{ Mode string }
+
+func (c deploymentConfig) check() error {
+	if c.Mode != "" && c.Mode != "STANDARD" {
+		return awsapi.Errorf("ValidationError", "deployment mode %s is not supported by this local endpoint", c.Mode)
+	}
+	return nil
 }
 
 type parameterInput struct {
@@ -73,8 +83,8 @@ type tag struct{ Key, Value string }
 // the template and parameters of the stack as it is.
 func (a cloudformationAPI) input(in stackInput) (out cloudformation.Input, err error) {
 	out = cloudformation.Input{Name: in.StackName, RoleARN: in.RoleARN, Parameters: map[string]string{}, Tags: awsapi.Tags{}}
-	if in.DeploymentConfig.Mode != "" && in.DeploymentConfig.Mode != "STANDARD" {
-		return out, awsapi.Errorf("ValidationError", "deployment mode %s is not supported by this local endpoint", in.DeploymentConfig.Mode)
+	if err := in.DeploymentConfig.check(); err != nil {
+		return out, err
 	}
 	previous := &cloudformation.Stack{}
 	if in.UsePreviousTemplate || slices.ContainsFunc(in.Parameters, func(p parameterInput) bool { return p.UsePreviousValue }) {
@@ -192,8 +202,12 @@ func (a cloudformationAPI) updateStack(_ *call, in struct {
 
 func (a cloudformationAPI) deleteStack(_ *call, in struct {
 	StackName, RoleARN, ClientRequestToken string
+	DeploymentConfig                       deploymentConfig
 },
 ) (nothing, error) {
+	if err := in.DeploymentConfig.check(); err != nil {
+		return nothing{}, err
+	}
 	return nothing{}, a.stacks.Delete(in.StackName)
 }
 
