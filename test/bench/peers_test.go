@@ -146,7 +146,9 @@ max_queued_messages 0
 	if err != nil {
 		path = "/usr/sbin/mosquitto" // Debian installs it outside of users' PATH
 	}
-	cmd := exec.Command(path, "-c", conf)
+	// A shell's usual limit of 1,024 files would turn devices away; Go's own
+	// programs raise it by themselves, mosquitto does not.
+	cmd := exec.Command("sh", "-c", `ulimit -n "$(ulimit -Hn)" && exec "$0" -c "$1"`, path, conf)
 	check(t, cmd.Start())
 	exited := make(chan struct{})
 	go func() { cmd.Wait(); close(exited) }()
