@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +75,7 @@ type demo struct {
 	story  *story
 
 	server *localaws.Server
+	before []string // what bootstrapping made
 	stack  *cloudformation.Stack
 	config device.Config
 	device *device.Device
@@ -91,6 +93,7 @@ func (d *demo) run(ctx context.Context) error {
 	for _, step := range []step{
 		{"synthesize", d.synthesize, "run npx cdk synth -c email=" + demoEmail + " to see the whole output"},
 		{"start", d.start, "the local endpoint opens free ports on 127.0.0.1: is something refusing that?"},
+		{"bootstrap", d.bootstrap, "internal/localaws/resources_bootstrap.go has what cdk bootstrap deploys"},
 		{"deploy", d.deploy, "the reason names the resource; infra/monitoring and constructs make it, internal/localaws/resources.go creates it"},
 		{"confirm", d.confirm, "internal/localaws/sns sends the confirmation mail and serves its link"},
 		{"connect", d.connect, "the broker's answer is above; the stack's IoT policy is in constructs/device"},
@@ -124,27 +127,37 @@ func (d *demo) close() error {
 func (d *demo) certs() string    { return filepath.Join(d.work, "certs") }
 func (d *demo) assembly() string { return filepath.Join(d.work, "cdk.out") }
 
-// synthesize runs the real CDK CLI over the real app, with a key pair of its own.
+// synthesize runs the real app, with a key pair of its own.
 func (d *demo) synthesize(ctx context.Context) (string, error) {
-	program := filepath.Join("node_modules", ".bin", "cdk")
-	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-		return "", errors.New("the CDK CLI is not installed here: run npm ci in the project's folder (make demo does)")
-	}
 	if _, err := keypair.Ensure(d.certs(), will.ThingName, true); err != nil {
 		return "", err
 	}
-	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, program, "synth", "--quiet", "--no-notices", "--output", d.assembly(),
+	return "the CDK app, with the pinned CDK CLI", d.cdk(ctx, "synth", "--quiet", "--output", d.assembly(),
 		"--context", "email="+demoEmail, "--context", "certs="+d.certs())
+}
+
+// cdk runs the real CDK CLI, which sees the local endpoint and no other account.
+func (d *demo) cdk(ctx context.Context, args ...string) error {
+	program := filepath.Join("node_modules", ".bin", "cdk")
+	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+		return errors.New("the CDK CLI is not installed here: run npm ci in the project's folder (make demo does)")
+	}
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, program, append(args, "--no-notices")...)
 	cmd.Env = append(withoutAWS(os.Environ()), "CDK_VALIDATION=false", "CDK_DISABLE_CLI_TELEMETRY=1")
+	if d.server != nil {
+		for _, v := range endpointVariables(d.server.Status()) {
+			cmd.Env = append(cmd.Env, v.name+"="+v.value)
+		}
+	}
 	cmd.Stdout, cmd.Stderr = &output, &output
 	// The CLI gets SIGINT of the terminal itself; after it, it may clean up.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = patience
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("cdk synth: %w\n%s", err, strings.TrimSpace(output.String()))
+		return fmt.Errorf("cdk %s: %w\n%s", args[0], err, strings.TrimSpace(output.String()))
 	}
-	return "the CDK app, with the pinned CDK CLI", nil
+	return nil
 }
 
 // withoutAWS keeps the user's own account out of it: the CLI would look it up.
@@ -169,13 +182,29 @@ func (d *demo) start(context.Context) (string, error) {
 	return fmt.Sprintf("MQTT broker %s with mutual TLS, mailbox %s", server.IoT.Address(), server.Mailbox.Addr()), nil
 }
 
+func (d *demo) bootstrap(ctx context.Context) (string, error) {
+	status := d.server.Status()
+	if err := d.cdk(ctx, "bootstrap", "--app", d.assembly(), "aws://"+status.Account+"/"+status.Region); err != nil {
+		return "", err
+	}
+	d.before = d.server.Leftovers()
+	return "npx cdk bootstrap, on " + status.Endpoint, nil
+}
+
+// deploy believes the API, not the CLI's check mark.
 func (d *demo) deploy(ctx context.Context) (string, error) {
-	stacks, err := d.server.DeployAssembly(ctx, d.assembly())
+	if err := d.cdk(ctx, "deploy", "--app", d.assembly(), "--require-approval", "never"); err != nil {
+		return "", err
+	}
+	stack, err := d.server.CloudFormation.Describe(will.NamesFor("").Stack)
 	if err != nil {
 		return "", err
 	}
-	d.stack = stacks[len(stacks)-1]
-	return fmt.Sprintf("stack %s, %d resources", d.stack.Name, len(d.stack.Resources)), nil
+	if stack.Status != "CREATE_COMPLETE" {
+		return "", fmt.Errorf("stack %s is %s: %s", stack.Name, stack.Status, stack.StatusReason)
+	}
+	d.stack = stack
+	return fmt.Sprintf("npx cdk deploy: stack %s, %d resources", stack.Name, len(stack.Resources)), nil
 }
 
 var link = regexp.MustCompile(`https?://[^\s<>"]+/_lwt/sns/confirm[^\s<>"]*`)
@@ -330,17 +359,15 @@ func (d *demo) disconnect(ctx context.Context) (string, error) {
 }
 
 func (d *demo) destroy(ctx context.Context) (string, error) {
-	if err := d.server.CloudFormation.Delete(d.stack.ID); err != nil {
+	if err := d.cdk(ctx, "destroy", "--app", d.assembly(), "--force"); err != nil {
 		return "", err
 	}
-	if _, err := d.server.CloudFormation.Await(ctx, d.stack.ID); err != nil {
-		return "", err
-	}
-	if left := d.server.Leftovers(); len(left) > 0 {
+	left := slices.DeleteFunc(d.server.Leftovers(), func(name string) bool { return slices.Contains(d.before, name) })
+	if len(left) > 0 {
 		d.story.facts.Leftovers = left
 		return "", fmt.Errorf("left behind: %s", strings.Join(left, ", "))
 	}
-	return "nothing is left: no thing, certificate, policy, rule, role, topic, subscription or log group", nil
+	return "npx cdk destroy: no thing, certificate, policy, rule, role, topic, subscription or log group is left", nil
 }
 
 func (d *demo) await(ctx context.Context, what string, match func(iot.Event) bool) (iot.Event, error) {

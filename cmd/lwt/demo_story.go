@@ -95,6 +95,7 @@ func (s *story) paint(code, text string) string {
 // introductions say what is about to happen, where that takes time or a word.
 var introductions = map[string]string{
 	"synthesize": "Synthesizing the CDK app. The first time this builds the CDK's packages: some minutes.",
+	"deploy":     "The very commands of a deployment to AWS, against the local endpoint.",
 	"vanish":     "The device's socket is closed, without a DISCONNECT.",
 }
 

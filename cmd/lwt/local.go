@@ -90,7 +90,7 @@ func printReady(out io.Writer, status localaws.Status, addr, data string) {
 	}
 	fmt.Fprintf(out, "AWS APIs   %s  account %s, region %s\nMQTT       %s  mutual TLS\ne-mails    %s\nstate      %s\n\n",
 		status.Endpoint, status.Account, status.Region, status.MQTT, mailbox, keeps)
-	fmt.Fprintf(out, "in another shell:\n  eval \"$(go run ./cmd/%s)\"\n  npx cdk bootstrap && npx cdk deploy -c email=me@example.com\n\n", env)
+	fmt.Fprintf(out, "in another shell:\n  eval \"$(go run ./cmd/%s)\"\n  npx cdk bootstrap -c email=me@example.com && npx cdk deploy -c email=me@example.com\n\n", env)
 }
 
 // An observer prints what happens as it happens.
@@ -136,7 +136,22 @@ func runLocalEnv(ctx context.Context, args []string, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	for _, variable := range []struct{ name, value string }{
+	variables := append(endpointVariables(status), variable{"LWT_MQTT", status.MQTT}, variable{"LWT_ROOT_CA", ca})
+	for _, v := range variables {
+		fmt.Fprintf(s.Out, "export %s=%s\n", v.name, shellQuote(v.value))
+	}
+	// A proxy must not get to see requests to this machine.
+	fmt.Fprintf(s.Out, "export NO_PROXY=\"127.0.0.1${NO_PROXY:+,$NO_PROXY}\"\n")
+	// What would lead to another account than the local one.
+	fmt.Fprintln(s.Out, "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+	return nil
+}
+
+type variable struct{ name, value string }
+
+// endpointVariables lead the CDK CLI, the aws CLI and the SDKs to an endpoint.
+func endpointVariables(status localaws.Status) []variable {
+	return []variable{
 		{"AWS_ENDPOINT_URL", status.Endpoint},
 		{"AWS_ENDPOINT_URL_S3", status.Endpoint},
 		{"AWS_ACCESS_KEY_ID", api.TestAccessKeyID},
@@ -145,16 +160,7 @@ func runLocalEnv(ctx context.Context, args []string, s cli.Streams) error {
 		{"AWS_DEFAULT_REGION", status.Region},
 		// Without credentials of the machine's own role to be found.
 		{"AWS_EC2_METADATA_DISABLED", "true"},
-		{"LWT_MQTT", status.MQTT},
-		{"LWT_ROOT_CA", ca},
-	} {
-		fmt.Fprintf(s.Out, "export %s=%s\n", variable.name, shellQuote(variable.value))
 	}
-	// A proxy must not get to see requests to this machine.
-	fmt.Fprintf(s.Out, "export NO_PROXY=\"127.0.0.1${NO_PROXY:+,$NO_PROXY}\"\n")
-	// What would lead to another account than the local one.
-	fmt.Fprintln(s.Out, "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-	return nil
 }
 
 // localStatus asks a running endpoint how to use it.

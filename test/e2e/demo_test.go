@@ -37,7 +37,7 @@ func TestDemoObservesTheWholeStory(t *testing.T) {
 			steps = append(steps, s.Name)
 		}
 	}
-	want := []string{"synthesize", "start", "deploy", "confirm", "connect", "vanish", "disconnect", "destroy"}
+	want := []string{"synthesize", "start", "bootstrap", "deploy", "confirm", "connect", "vanish", "disconnect", "destroy"}
 	if !facts.Passed || !slices.Equal(steps, want) {
 		t.Errorf("passed %v with steps %v", facts.Passed, steps)
 	}
