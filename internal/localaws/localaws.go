@@ -157,6 +157,9 @@ func below(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
+// maxConnections bounds the memory that idle clients take.
+const maxConnections = 1000
+
 func (s *Server) serve() {
 	own := http.NewServeMux()
 	own.Handle("/_lwt/sns/", s.SNS.Handler())
@@ -176,7 +179,7 @@ func (s *Server) serve() {
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 64 << 10,
 	}
-	go func() { _ = s.http.Serve(s.listener) }() // it ends with ErrServerClosed at Close
+	go func() { _ = s.http.Serve(loopback.Limit(s.listener, maxConnections)) }() // it ends with ErrServerClosed at Close
 }
 
 // URL is the address of the endpoint.

@@ -11,6 +11,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -29,9 +30,13 @@ import (
 // Limits of a request. AWS's own are lower or the same; these bound the memory
 // that a request may take.
 const (
-	maxBody           = 8 << 20
+	maxBody           = 4 << 20
 	maxFormParameters = 2_000
 	maxDepth          = 64
+	// smallBody is what a body may have without waiting for one of the
+	// largeBodies that are read side by side.
+	smallBody   = 64 << 10
+	largeBodies = 8
 )
 
 // Services are what the API is for.
@@ -88,17 +93,18 @@ type nothing struct{}
 // New returns the handler of all requests to AWS's APIs. It must get the path as
 // it was sent: an http.ServeMux before it would clean it.
 func New(s Services) http.Handler {
-	return &handler{keys: s.Keys, fronts: map[string]front{
+	return &handler{keys: s.Keys, large: make(chan struct{}, largeBodies), fronts: map[string]front{
 		"sts": stsFront(s),
 		"ssm": ssmFront(s),
 
 		"cloudformation": cloudformationFront(s),
-		"s3":             newS3Front(s.S3),
+		"s3":             newS3Front(s),
 	}}
 }
 
 type handler struct {
 	keys   *Keys
+	large  chan struct{}    // has an entry for each large body that is being read
 	fronts map[string]front // by the service's name in the credential scope
 }
 
@@ -114,6 +120,14 @@ func (h *handler) serve(w http.ResponseWriter, c *call, f front) (err error) {
 	if most := f.limit(); c.ContentLength > most {
 		return &http.MaxBytesError{Limit: most}
 	}
+	if c.ContentLength > smallBody || c.ContentLength < 0 {
+		select {
+		case h.large <- struct{}{}:
+			defer func() { <-h.large }()
+		case <-c.Context().Done():
+			return c.Context().Err()
+		}
+	}
 	c.Body = http.MaxBytesReader(w, c.Body, f.limit())
 	if c.caller, err = h.keys.Verify(c.Request); err != nil {
 		return err
@@ -127,7 +141,29 @@ func (h *handler) front(c *call) front {
 	if f, ok := h.fronts[scope]; ok {
 		return f
 	}
-	return missingFront(c.Request, scope)
+	missing := cmp.Or(scope, "unknown")
+	switch {
+	case c.Header.Get("X-Amz-Target") != "":
+		return jsonFront{service: missing}
+	case strings.HasPrefix(c.Header.Get("Content-Type"), "application/x-www-form-urlencoded"), c.URL.Query().Has("Action"):
+		return queryFront{service: missing}
+	case scope == "":
+		return h.unsignedFront(c)
+	}
+	return restFront{service: missing}
+}
+
+// unsignedFront finds out which of the REST protocols shall refuse a request that
+// is not signed: IoT's for its paths, else S3's.
+func (h *handler) unsignedFront(c *call) front {
+	for _, f := range h.fronts {
+		if rest, ok := f.(restFront); ok {
+			if found, _ := rest.find(c.Method, c.URL.EscapedPath()); found != nil {
+				return rest
+			}
+		}
+	}
+	return h.fronts["s3"]
 }
 
 // scopeOf returns the service's name in the credential scope; empty for requests
@@ -144,27 +180,6 @@ func scopeOf(r *http.Request) string {
 		return ""
 	}
 	return parts[3]
-}
-
-// missingFront speaks for a service that is not here, in the protocol that the
-// request looks like.
-func missingFront(r *http.Request, scope string) front {
-	missing := missingService(scope)
-	switch {
-	case r.Header.Get("X-Amz-Target") != "":
-		return jsonFront{service: missing}
-	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"), r.URL.Query().Has("Action"):
-		return queryFront{service: missing}
-	}
-	return restFront{service: missing}
-}
-
-// missingService names a service that this endpoint does not have.
-func missingService(scope string) string {
-	if scope == "" {
-		return "unknown"
-	}
-	return scope
 }
 
 // notHere is the answer to whatever this endpoint does not have.

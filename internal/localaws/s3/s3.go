@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"crypto/md5" //nolint:gosec // S3's ETag is an MD5 digest
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -36,6 +35,7 @@ type Service struct {
 	mu      sync.RWMutex
 	buckets map[string]*bucket
 	bytes   int64
+	uploads []*upload // oldest first
 }
 
 var _ gofakes3.Backend = (*Service)(nil)
@@ -225,9 +225,6 @@ func (s *Service) PutObject(
 ) (gofakes3.PutObjectResult, error) {
 	result := gofakes3.PutObjectResult{}
 	content, err := gofakes3.ReadAll(input, size)
-	if refusal, ok := errors.AsType[*awsapi.Error](err); ok {
-		return result, gofakes3.ErrorMessage(gofakes3.ErrBadDigest, refusal.Message)
-	}
 	if err != nil {
 		return result, err
 	}
@@ -242,7 +239,7 @@ func (s *Service) PutObject(
 		}
 	}
 	if err := s.put(bucketName, key, o, conditions); err != nil {
-		s.discard(o)
+		s.remove(o.File)
 		return result, err
 	}
 	return result, nil
@@ -271,16 +268,14 @@ func (s *Service) put(bucketName, key string, o *object, conditions *gofakes3.Pu
 	}
 	s.bytes += o.Size - freed
 	b.Objects[key] = o
-	if before != nil {
-		s.discard(before)
-	}
 	return nil
 }
 
-// discard removes the content of an object that nothing refers to any more.
-func (s *Service) discard(o *object) {
-	if o.File != "" {
-		_ = os.Remove(filepath.Join(s.dir, o.File)) // a file too many does no harm
+// remove removes a file that nothing refers to. Those of deleted objects stay
+// until the next start: the saved state refers to them until it is saved again.
+func (s *Service) remove(file string) {
+	if file != "" {
+		_ = os.Remove(filepath.Join(s.dir, file)) // a file too many does no harm
 	}
 }
 
@@ -295,7 +290,6 @@ func (s *Service) DeleteObject(bucketName, key string) (gofakes3.ObjectDeleteRes
 	if o := b.Objects[key]; o != nil {
 		delete(b.Objects, key)
 		s.bytes -= o.Size
-		s.discard(o)
 	}
 	return gofakes3.ObjectDeleteResult{}, nil
 }
@@ -355,9 +349,28 @@ func (s *Service) UnmarshalJSON(b []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.buckets = buckets
+	kept := map[string]bool{}
 	for _, b := range buckets {
 		for _, o := range b.Objects {
 			s.bytes += o.Size
+			kept[o.File] = true
+		}
+	}
+	return s.sweep(kept)
+}
+
+// sweep removes the files of objects that are deleted.
+func (s *Service) sweep(kept map[string]bool) error {
+	if s.dir == "" {
+		return nil
+	}
+	files, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("folder of the assets: %w", err)
+	}
+	for _, file := range files {
+		if !kept[file.Name()] {
+			s.remove(file.Name())
 		}
 	}
 	return nil
