@@ -62,7 +62,8 @@
 //   - Regular expressions are RE2's, AWS's are Java's: there is no look-around, no
 //     back-reference and no possessive quantifier, and no pattern takes
 //     exponential time.
-//   - Functions of double precision may differ from AWS's in the last digit.
+//   - Functions of double precision are rounded correctly; Java's, which AWS uses,
+//     may have another last digit.
 //   - parse_time writes years 1 to 9999, English names, and the abbreviation of a
 //     time zone also where Joda-Time has its long name; time_to_epoch reads the
 //     letters G u y D M L d E a h H k K m s S n V v z O X x Z.
