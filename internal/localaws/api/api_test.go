@@ -25,13 +25,16 @@ type endpoint struct {
 	url string
 }
 
-func start(t testing.TB) *endpoint {
+func start(t testing.TB, changes ...func(*api.Services)) *endpoint {
 	t.Helper()
 	objects, err := s3.New("")
 	check(t, err)
 	e := &endpoint{Services: api.Services{
 		Account: account, Keys: api.NewKeys(account), IAM: iam.New(account), SSM: ssm.New(), S3: objects,
 	}}
+	for _, change := range changes {
+		change(&e.Services)
+	}
 	server := httptest.NewServer(api.New(e.Services))
 	t.Cleanup(server.Close)
 	e.url = server.URL

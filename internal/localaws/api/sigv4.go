@@ -224,13 +224,14 @@ func canonicalRequest(r *http.Request, s *signature, payload string, withToken b
 	return b.String()
 }
 
-// canonicalPath is encoded twice for all services but S3.
+// canonicalPath is the path as it was sent; for all services but S3 it is encoded
+// once more.
 func canonicalPath(u *url.URL, service string) string {
-	path := u.Path
-	if service != "s3" {
-		path = u.EscapedPath()
+	path := cmp.Or(u.EscapedPath(), "/")
+	if service == "s3" {
+		return path
 	}
-	return cmp.Or(escape(path, "/"), "/")
+	return escape(path, "/")
 }
 
 func canonicalQuery(u *url.URL, withToken bool) string {
@@ -250,11 +251,8 @@ func canonicalQuery(u *url.URL, withToken bool) string {
 }
 
 func canonicalHeader(r *http.Request, name string) string {
-	switch name {
-	case "host":
+	if name == "host" { // net/http takes it out of the headers
 		return r.Host
-	case "content-length": // net/http takes it out of the headers
-		return strconv.FormatInt(r.ContentLength, 10)
 	}
 	var values []string
 	for _, value := range r.Header.Values(name) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -20,19 +21,23 @@ import (
 type caller struct {
 	protocol string
 	call     func(context.Context, aws.Config) error
-	// unknownKey and expired are the protocol's own codes.
-	unknownKey, expired string
+	// unsigned, unknownKey and expired are the protocol's own codes.
+	unsigned, unknownKey, expired string
 }
 
 var callers = []caller{
 	{"query", func(ctx context.Context, c aws.Config) error {
 		_, err := sts.NewFromConfig(c).GetCallerIdentity(ctx, nil)
 		return err
-	}, "InvalidClientTokenId", "ExpiredToken"},
+	}, "MissingAuthenticationToken", "InvalidClientTokenId", "ExpiredToken"},
 	{"JSON 1.1", func(ctx context.Context, c aws.Config) error {
 		_, err := ssm.NewFromConfig(c).GetParameters(ctx, &ssm.GetParametersInput{Names: []string{"/none"}})
 		return err
-	}, "UnrecognizedClientException", "ExpiredTokenException"},
+	}, "MissingAuthenticationToken", "UnrecognizedClientException", "ExpiredTokenException"},
+	{"REST-XML", func(ctx context.Context, c aws.Config) error {
+		_, err := s3.NewFromConfig(c).ListBuckets(ctx, nil)
+		return err
+	}, "AccessDenied", "InvalidAccessKeyId", "ExpiredToken"},
 }
 
 // everyProtocol runs a test for each protocol.
@@ -55,33 +60,33 @@ func TestBadSignatureIsRefused(t *testing.T) {
 	t.Parallel()
 	e := start(t)
 	e.role(t, "deployer", trustsAccount)
+	mismatch := func(caller) string { return "SignatureDoesNotMatch" }
+	incomplete := func(caller) string { return "IncompleteSignature" }
+	unknownKey := func(c caller) string { return c.unknownKey }
+	unsigned := func(c caller) string { return c.unsigned }
 	for _, test := range []struct {
 		claim  string
 		change func(*aws.Config)
-		code   string // empty: the protocol's own for an unknown key
+		code   func(caller) string
 		status int
 	}{
-		{"with the wrong secret", func(c *aws.Config) { c.Credentials = keys(api.TestAccessKeyID, "wrong", "") }, "SignatureDoesNotMatch", 403},
-		{"with an unknown key", func(c *aws.Config) { c.Credentials = keys("AKIAIOSFODNN7EXAMPLE", api.TestSecretAccessKey, "") }, "", 403},
-		{"with a token that nobody gave out", func(c *aws.Config) { c.Credentials = keys("ASIAIOSFODNN7EXAMPLE", "secret", "token.proof") }, "", 403},
-		{"without any", func(c *aws.Config) { c.Credentials = aws.AnonymousCredentials{} }, "MissingAuthenticationToken", 403},
-		{"for another region", func(c *aws.Config) { c.Region = "eu-central-1" }, "SignatureDoesNotMatch", 403},
-		{"when a header has changed on the way", onTheWay(func(r *http.Request) { r.Header.Add("Amz-Sdk-Invocation-Id", "another") }), "SignatureDoesNotMatch", 403},
-		{"when the query has changed on the way", onTheWay(func(r *http.Request) { r.URL.RawQuery += "&more=1" }), "SignatureDoesNotMatch", 403},
+		{"with the wrong secret", func(c *aws.Config) { c.Credentials = keys(api.TestAccessKeyID, "wrong", "") }, mismatch, 403},
+		{"with an unknown key", func(c *aws.Config) { c.Credentials = keys("AKIAIOSFODNN7EXAMPLE", api.TestSecretAccessKey, "") }, unknownKey, 403},
+		{"with a token that nobody gave out", func(c *aws.Config) { c.Credentials = keys("ASIAIOSFODNN7EXAMPLE", "secret", "token.proof") }, unknownKey, 403},
+		{"without any", func(c *aws.Config) { c.Credentials = aws.AnonymousCredentials{} }, unsigned, 403},
+		{"for another region", func(c *aws.Config) { c.Region = "eu-central-1" }, mismatch, 403},
+		{"when a header has changed on the way", onTheWay(func(r *http.Request) { r.Header.Add("Amz-Sdk-Invocation-Id", "another") }), mismatch, 403},
+		{"when the query has changed on the way", onTheWay(func(r *http.Request) { r.URL.RawQuery += "&more=1" }), mismatch, 403},
 		{"when the header is cut short", onTheWay(func(r *http.Request) {
 			before, _, _ := strings.Cut(r.Header.Get("Authorization"), "Signature=")
 			r.Header.Set("Authorization", before)
-		}), "IncompleteSignature", 400},
+		}), incomplete, 400},
 	} {
 		t.Run(test.claim, func(t *testing.T) {
 			t.Parallel()
 			everyProtocol(t, func(t *testing.T, c caller) {
-				code := test.code
-				if code == "" {
-					code = c.unknownKey
-				}
 				err := c.call(t.Context(), e.config(test.change))
-				fails(t, err, code)
+				fails(t, err, test.code(c))
 				if got := status(err); got != test.status {
 					t.Errorf("the status is %d, not %d", got, test.status)
 				}
@@ -113,6 +118,11 @@ func TestChangedBodyIsRefused(t *testing.T) {
 	})
 	_, err := ssm.NewFromConfig(e.config(swapped)).GetParameters(t.Context(), &ssm.GetParametersInput{Names: []string{"/none"}})
 	fails(t, err, "SignatureDoesNotMatch")
+
+	e.bucket(t)
+	object := s3.PutObjectInput{Bucket: aws.String(assets), Key: aws.String("a"), Body: strings.NewReader("none")}
+	_, err = s3.NewFromConfig(e.config(swapped), func(o *s3.Options) { o.UsePathStyle = true }).PutObject(t.Context(), &object)
+	fails(t, err, "XAmzContentSHA256Mismatch")
 }
 
 func readAll(r io.Reader) string {
