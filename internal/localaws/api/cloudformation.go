@@ -371,7 +371,7 @@ func describeResource(r *cloudformation.Resource) resourceOutput {
 
 func (a cloudformationAPI) describeStackResources(_ *call, in struct {
 	StackName         string
-	LogicalResourceId string //nolint:staticcheck // AWS's spelling
+	LogicalResourceId string // as AWS spells it
 },
 ) (out struct {
 	StackResources []resourceOutput `xml:"StackResources>member"`

@@ -212,14 +212,14 @@ func (s *Service) compileRule(name string, p TopicRulePayload, t awsapi.Tags) (*
 		query:     query,
 	}
 	for _, a := range p.Actions {
-		compiled, err := s.compileAction(a, version)
+		compiled, err := s.compileAction(a, query)
 		if err != nil {
 			return nil, err
 		}
 		r.actions = append(r.actions, compiled)
 	}
 	if p.ErrorAction != nil {
-		if r.errorAction, err = s.compileAction(*p.ErrorAction, version); err != nil {
+		if r.errorAction, err = s.compileAction(*p.ErrorAction, query); err != nil {
 			return nil, err
 		}
 	}
@@ -240,7 +240,7 @@ func (s *Service) probeRoles(r *rule) error {
 	return nil
 }
 
-func (s *Service) compileAction(a Action, version iotsql.Version) (action, error) {
+func (s *Service) compileAction(a Action, query *iotsql.Rule) (action, error) {
 	switch {
 	case a.SNS != nil && a.Republish == nil && a.CloudwatchLogs == nil:
 		if format := a.SNS.MessageFormat; format != "" && format != "RAW" && format != "JSON" {
@@ -254,7 +254,7 @@ func (s *Service) compileAction(a Action, version iotsql.Version) (action, error
 		if a.Republish.QoS > 1 {
 			return nil, awsapi.Errorf("InvalidRequestException", "republish QoS %d must be 0 or 1", a.Republish.QoS)
 		}
-		topic, err := iotsql.CompileTemplate(a.Republish.Topic, version)
+		topic, err := query.CompileTemplate(a.Republish.Topic)
 		if err != nil {
 			return nil, awsapi.Errorf("InvalidRequestException", "republish topic %q: %v", a.Republish.Topic, err)
 		}
