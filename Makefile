@@ -30,13 +30,19 @@ lint:
 
 ## bench: the figures, next to their peers
 bench: tools
-	go test -run '^$$' -bench . -benchtime 1x ./test/bench/...
+	go test -run '^$$' -bench . -benchtime 1x ./test/bench
+	cd test/bench/iotsql && go test -run '^$$' -bench .
 
 # The CDK CLI, at the version that package.json pins.
 node_modules/.package-lock.json: package.json package-lock.json
 	npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# MQTT.js, a device that is not ours.
+test/e2e/node_modules/.package-lock.json: test/e2e/package.json test/e2e/package-lock.json
+	cd test/e2e && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
 # Independent peers that the tests and benchmarks talk to, and a C compiler for -race.
-tools: node_modules/.package-lock.json
+tools: node_modules/.package-lock.json test/e2e/node_modules/.package-lock.json
 	@.ci/tools
