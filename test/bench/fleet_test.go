@@ -100,6 +100,5 @@ func startFleet(t testing.TB, id identity, devices int) (drop func() time.Time) 
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "connected\n" {
 		t.Fatalf("fleet of %d devices says %q, %v", devices, line, err)
 	}
-	runtime.GC() // what the handshakes left is not the drop's, as testing itself sees it between benchmarks
 	return drop
 }

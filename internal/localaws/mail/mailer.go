@@ -260,7 +260,7 @@ func (s *sender) dial() error {
 
 // sendAtOnce writes a whole mail before it reads an answer, as PIPELINING (RFC
 // 2920) and CHUNKING (RFC 3030, 4.2) allow. go-smtp's client waits for four
-// answers: on loopback that makes 80 µs a mail instead of 32 (test/bench).
+// answers: on loopback that makes 57 µs a mail instead of 22 (test/bench, MailDialogue).
 func (s *sender) sendAtOnce(j job) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nBDAT %d LAST\r\n", j.from, j.to, len(j.raw))
