@@ -2,6 +2,10 @@ package iot
 
 import (
 	"cmp"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"maps"
 	"net/http"
 	"slices"
@@ -54,6 +58,34 @@ func (s *Service) CreateCertificateFromCSR(csrPEM string, active bool) (Certific
 	return c.Certificate, nil
 }
 
+// A KeyPair in PEM.
+type KeyPair struct{ Public, Private string }
+
+// CreateKeysAndCertificate makes an RSA key of 2048 bits and its certificate. The
+// private key is nowhere but in what is returned.
+func (s *Service) CreateKeysAndCertificate(active bool) (Certificate, KeyPair, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return Certificate{}, KeyPair{}, err
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return Certificate{}, KeyPair{}, err
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return Certificate{}, KeyPair{}, err
+	}
+	c, err := s.CreateCertificateFromCSR(encodePEM("CERTIFICATE REQUEST", csr), active)
+	return c, KeyPair{
+		Public: encodePEM("PUBLIC KEY", public), Private: encodePEM("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)),
+	}, err
+}
+
+func encodePEM(kind string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
 // DescribeCertificate returns a certificate.
 func (s *Service) DescribeCertificate(id string) (Certificate, error) {
 	s.mu.RLock()
@@ -100,6 +132,17 @@ func (s *Service) UpdateCertificate(id, status string) error {
 // DeleteCertificate removes a certificate that is not active and not attached to
 // anything.
 func (s *Service) DeleteCertificate(id string) error {
+	return s.deleteCertificate(id, false)
+}
+
+// ForceDeleteCertificate removes a certificate that is not active and not
+// attached to a thing; it may have policies (API reference, DeleteCertificate,
+// forceDelete).
+func (s *Service) ForceDeleteCertificate(id string) error {
+	return s.deleteCertificate(id, true)
+}
+
+func (s *Service) deleteCertificate(id string, withPolicies bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, err := s.certificate(id)
@@ -112,7 +155,7 @@ func (s *Service) DeleteCertificate(id string) error {
 			Message: "Certificate must be deactivated (not ACTIVE) before deletion. certificateId: " + id,
 		}
 	}
-	if len(c.policies) > 0 {
+	if len(c.policies) > 0 && !withPolicies {
 		return awsapi.Conflictf("DeleteConflictException", "Certificate policies must be detached before deletion (arn: %s)", c.ARN)
 	}
 	for _, t := range s.things {

@@ -21,6 +21,8 @@ type hook struct {
 
 	mu      sync.Mutex
 	holders map[string]*session // by client ID
+
+	connections connections
 }
 
 func (h *hook) ID() string { return "lastwill" }
@@ -72,7 +74,10 @@ func codeOf(err error) packets.Code {
 func (h *hook) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return true }
 
 // OnSessionEstablished tells that a client is connected.
-func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
+func (h *hook) OnSessionEstablished(cl *mqtt.Client, pk packets.Packet) {
+	if s, ok := h.session(cl); ok {
+		h.connections.connected(s, pk)
+	}
 	h.service.observe(Event{Kind: Connected, ClientID: cl.ID})
 }
 
@@ -216,6 +221,7 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 			h.service.options.Log.Error("will was not published", "client", cl.ID, "error", err)
 		}
 	}
+	h.connections.disconnected(cl.ID, reason)
 	h.service.observe(Event{Kind: Disconnected, ClientID: cl.ID, Detail: reason})
 }
 
@@ -234,6 +240,8 @@ func (s *session) disconnectReason(err error) string {
 		return clientInitiated
 	case why == packets.ErrSessionTakenOver:
 		return "DUPLICATE_CLIENTID"
+	case why == apiDisconnect:
+		return "API_INITIATED_DISCONNECT"
 	case why == packets.ErrAdministrativeAction:
 		return "SERVER_INITIATED_DISCONNECT"
 	case why == packets.ErrNotAuthorized:

@@ -95,7 +95,7 @@ func New(o Options) (*Service, error) {
 		things: map[string]*thing{}, certificates: map[string]*certificate{},
 		policies: map[string]*iotPolicy{}, rules: map[string]*rule{},
 	}
-	s.hook = &hook{service: s, holders: map[string]*session{}}
+	s.hook = &hook{service: s, holders: map[string]*session{}, connections: connections{byClient: map[string]Connection{}}}
 	return s, nil
 }
 

@@ -101,21 +101,15 @@ func (s *Service) TagPolicy(name string, t awsapi.Tags) error {
 func (s *Service) DeletePolicyVersion(name, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, err := s.policy(name)
+	p, v, err := s.policyVersion(name, id)
 	if err != nil {
 		return err
 	}
-	for i, v := range p.versions {
-		if v.id != id {
-			continue
-		}
-		if v == p.inForce {
-			return awsapi.Conflictf("DeleteConflictException", "Cannot delete the default version of a policy (name=%s, version=%s)", name, id)
-		}
-		p.versions = slices.Delete(p.versions, i, i+1)
-		return nil
+	if v == p.inForce {
+		return awsapi.Conflictf("DeleteConflictException", "Cannot delete the default version of a policy (name=%s, version=%s)", name, id)
 	}
-	return awsapi.NotFoundf("ResourceNotFoundException", "Policy version %s of %s was not found", id, name)
+	p.versions = slices.DeleteFunc(p.versions, func(other *policyVersion) bool { return other == v })
+	return nil
 }
 
 // ListPolicyVersions returns the versions of a policy, newest first.
@@ -131,6 +125,42 @@ func (s *Service) ListPolicyVersions(name string) ([]PolicyVersion, error) {
 		out = append(out, p.version(v))
 	}
 	return out, nil
+}
+
+// GetPolicyVersion returns a version of a policy.
+func (s *Service) GetPolicyVersion(name, id string) (PolicyVersion, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p, v, err := s.policyVersion(name, id)
+	if err != nil {
+		return PolicyVersion{}, err
+	}
+	return p.version(v), nil
+}
+
+// SetDefaultPolicyVersion puts a version of a policy in force.
+func (s *Service) SetDefaultPolicyVersion(name, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, v, err := s.policyVersion(name, id)
+	if err == nil {
+		p.inForce = v
+	}
+	return err
+}
+
+// policyVersion finds a version of a policy; s.mu is held.
+func (s *Service) policyVersion(name, id string) (*iotPolicy, *policyVersion, error) {
+	p, err := s.policy(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, v := range p.versions {
+		if v.id == id {
+			return p, v, nil
+		}
+	}
+	return nil, nil, awsapi.NotFoundf("ResourceNotFoundException", "Policy version %s of %s was not found", id, name)
 }
 
 // GetPolicy returns a policy with the document that is in force.

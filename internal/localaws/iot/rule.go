@@ -139,6 +139,21 @@ func (s *Service) TagTopicRule(name string, t awsapi.Tags) error {
 	return nil
 }
 
+// SetTopicRuleDisabled disables or enables a rule.
+func (s *Service) SetTopicRuleDisabled(name string, disabled bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, err := s.rule(name)
+	if err != nil {
+		return err
+	}
+	r := *old
+	r.Payload.RuleDisabled = disabled
+	s.takeRule(old)
+	s.putRule(&r)
+	return nil
+}
+
 // GetTopicRule returns a rule.
 func (s *Service) GetTopicRule(name string) (TopicRule, error) {
 	s.mu.RLock()

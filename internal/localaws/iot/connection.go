@@ -1,0 +1,144 @@
+package iot
+
+import (
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"lastwill/internal/localaws/awsapi"
+)
+
+// disconnectedFor is how long the end of a connection is known (iot-data API
+// reference, GetConnection, disconnectedSince).
+const disconnectedFor = 30 * time.Minute
+
+// apiDisconnect is why DeleteConnection ends a connection.
+var apiDisconnect = packets.Code{Code: packets.ErrAdministrativeAction.Code, Reason: "the connection was deleted with the API"}
+
+// A Connection is the state of a client ID.
+type Connection struct {
+	ClientID  string
+	ThingName string
+	Connected bool
+	// Since is when the client connected or, if it is not connected, disconnected.
+	Since time.Time
+	// DisconnectReason is AWS's; empty while the client is connected.
+	DisconnectReason string
+	// KeepAlive is in seconds, as the client asked for it.
+	KeepAlive    int
+	CleanSession bool
+	// SessionExpiry is in seconds.
+	SessionExpiry int
+
+	SourceIP, TargetIP     string
+	SourcePort, TargetPort int
+}
+
+// connections remembers who is connected, and who was a short time ago.
+type connections struct {
+	mu       sync.Mutex
+	byClient map[string]Connection
+	ends     []Connection // oldest first
+}
+
+func (c *connections) connected(s *session, pk packets.Packet) {
+	now := Connection{
+		ClientID: s.client.ID, ThingName: s.context["iot:Connection.Thing.ThingName"], Connected: true, Since: time.Now(),
+		KeepAlive: int(pk.Connect.Keepalive), CleanSession: pk.Connect.Clean, SessionExpiry: sessionExpiryOf(s.client),
+	}
+	now.SourceIP, now.SourcePort = hostAndPort(s.conn.RemoteAddr())
+	now.TargetIP, now.TargetPort = hostAndPort(s.conn.LocalAddr())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.byClient[now.ClientID] = now
+}
+
+// sessionExpiryOf is how long, in seconds, a client's session outlives its connection.
+func sessionExpiryOf(cl *mqtt.Client) int {
+	switch {
+	case cl.Properties.ProtocolVersion == 5:
+		return int(cl.Properties.Props.SessionExpiryInterval)
+	case cl.Properties.Clean:
+		return 0
+	}
+	return int(sessionExpiry.Seconds())
+}
+
+func hostAndPort(a net.Addr) (string, int) {
+	text, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String(), 0
+	}
+	n, _ := strconv.Atoi(port) // a TCP address has a number
+	return text, n
+}
+
+func (c *connections) disconnected(clientID, reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	state, ok := c.byClient[clientID]
+	if !ok {
+		return // the client went before it got its CONNACK
+	}
+	state.Connected, state.Since, state.DisconnectReason = false, time.Now(), reason
+	c.byClient[clientID] = state
+	c.ends = append(c.ends, state)
+	c.forget(state.Since.Add(-disconnectedFor))
+}
+
+// forget drops what ended before a time; c.mu is held.
+func (c *connections) forget(before time.Time) {
+	for len(c.ends) > 0 && c.ends[0].Since.Before(before) {
+		if c.byClient[c.ends[0].ClientID] == c.ends[0] { // and not connected since
+			delete(c.byClient, c.ends[0].ClientID)
+		}
+		c.ends = c.ends[1:]
+	}
+}
+
+// GetConnection returns the state of a client that is connected, or was within
+// the last 30 minutes.
+func (s *Service) GetConnection(clientID string) (Connection, error) {
+	known := &s.hook.connections
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	known.forget(time.Now().Add(-disconnectedFor))
+	state, ok := known.byClient[clientID]
+	if !ok {
+		return Connection{}, noConnection(clientID)
+	}
+	return state, nil
+}
+
+func noConnection(clientID string) error {
+	return awsapi.NotFoundf("ResourceNotFoundException", "Client %q is not connected", clientID)
+}
+
+// DeleteConnection ends the connection of a client and returns when nothing of
+// it is left. Its will is published unless preventWill; its session ends unless
+// it is persistent and cleanSession is false.
+func (s *Service) DeleteConnection(clientID string, cleanSession, preventWill bool) error {
+	s.hook.mu.Lock()
+	of, ok := s.hook.holders[clientID]
+	s.hook.mu.Unlock()
+	if !ok {
+		return noConnection(clientID)
+	}
+	if preventWill {
+		of.willSent.Store(true)
+		atomic.StoreUint32(&of.client.Properties.Will.Flag, 0)
+	}
+	s.hook.end(of, apiDisconnect)
+	<-of.ended
+	if current, ok := s.broker.Clients.Get(clientID); ok && cleanSession && current == of.client {
+		of.client.ClearInflights()
+		s.broker.UnsubscribeClient(of.client)
+		s.broker.Clients.Delete(clientID)
+	}
+	return nil
+}

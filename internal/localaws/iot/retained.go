@@ -1,0 +1,48 @@
+package iot
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"lastwill/internal/localaws/awsapi"
+)
+
+// A RetainedMessage is what new subscribers to its topic get.
+type RetainedMessage struct {
+	Topic        string
+	Payload      []byte
+	QoS          byte
+	LastModified time.Time // to the second
+}
+
+// GetRetainedMessage returns the retained message of a topic.
+func (s *Service) GetRetainedMessage(topic string) (RetainedMessage, error) {
+	pk, ok := s.broker.Topics.Retained.Get(topic)
+	if !ok || brokersOwn(topic) {
+		return RetainedMessage{}, awsapi.NotFoundf("ResourceNotFoundException", "Topic %q has no retained message", topic)
+	}
+	return retainedMessage(pk), nil
+}
+
+// ListRetainedMessages returns all retained messages by topic.
+func (s *Service) ListRetainedMessages() []RetainedMessage {
+	kept := s.broker.Topics.Retained.GetAll()
+	out := make([]RetainedMessage, 0, len(kept))
+	for _, topic := range slices.Sorted(maps.Keys(kept)) {
+		if !brokersOwn(topic) {
+			out = append(out, retainedMessage(kept[topic]))
+		}
+	}
+	return out
+}
+
+// brokersOwn tells mochi-mqtt's statistics, which AWS does not have.
+func brokersOwn(topic string) bool { return strings.HasPrefix(topic, "$SYS/") }
+
+func retainedMessage(pk packets.Packet) RetainedMessage {
+	return RetainedMessage{Topic: pk.TopicName, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, LastModified: time.Unix(pk.Created, 0)}
+}
