@@ -8,6 +8,7 @@
 //     asked. AssumeRole asks the role's trust policy.
 //   - A parameter that this endpoint does not support is refused by name, also
 //     where AWS would take it.
+//   - IoT's DescribeEndpoint answers with host and port; on AWS it is a host name.
 package api
 
 import (
@@ -23,6 +24,7 @@ import (
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iam"
+	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/ssm"
 )
@@ -46,6 +48,7 @@ type Services struct {
 	Keys *Keys
 	IAM  *iam.Service
 	SSM  *ssm.Service
+	IoT  *iot.Service
 
 	CloudFormation *cloudformation.Service
 	S3             *s3.Service
@@ -96,6 +99,11 @@ func New(s Services) http.Handler {
 	return &handler{keys: s.Keys, large: make(chan struct{}, largeBodies), fronts: map[string]front{
 		"sts": stsFront(s),
 		"ssm": ssmFront(s),
+		"iot": iotFront(s),
+
+		// iot-data has two names: the SDKs' and the documented one.
+		"iotdata":          iotDataFront(s),
+		"iotdevicegateway": iotDataFront(s),
 
 		"cloudformation": cloudformationFront(s),
 		"s3":             newS3Front(s),
