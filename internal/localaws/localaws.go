@@ -166,7 +166,7 @@ func (s *Server) serve() {
 	own.HandleFunc("GET "+StatusPath, s.serveStatus)
 	aws := api.New(api.Services{
 		Account: Account, Keys: api.NewKeys(Account),
-		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation,
+		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Logs: s.Logs, SNS: s.SNS,
 	})
 	s.http = &http.Server{
 		Handler: s.durable(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

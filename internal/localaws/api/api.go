@@ -25,7 +25,9 @@ import (
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/logs"
 	"lastwill/internal/localaws/s3"
+	"lastwill/internal/localaws/sns"
 	"lastwill/internal/localaws/ssm"
 )
 
@@ -52,6 +54,8 @@ type Services struct {
 
 	CloudFormation *cloudformation.Service
 	S3             *s3.Service
+	Logs           *logs.Service
+	SNS            *sns.Service
 }
 
 // A front speaks the protocol of one service.
@@ -107,6 +111,8 @@ func New(s Services) http.Handler {
 
 		"cloudformation": cloudformationFront(s),
 		"s3":             newS3Front(s),
+		"logs":           logsFront(s),
+		"sns":            snsFront(s),
 	}}
 }
 

@@ -12,6 +12,7 @@ import (
 	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/iam"
+	"lastwill/internal/localaws/logs"
 	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/ssm"
 )
@@ -30,7 +31,7 @@ func start(t testing.TB, changes ...func(*api.Services)) *endpoint {
 	objects, err := s3.New("")
 	check(t, err)
 	e := &endpoint{Services: api.Services{
-		Account: account, Keys: api.NewKeys(account), IAM: iam.New(account), SSM: ssm.New(), S3: objects,
+		Account: account, Keys: api.NewKeys(account), IAM: iam.New(account), SSM: ssm.New(), S3: objects, Logs: logs.New(account),
 	}}
 	for _, change := range changes {
 		change(&e.Services)

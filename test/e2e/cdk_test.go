@@ -1,0 +1,423 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+
+	"lastwill/internal/keypair"
+)
+
+const patience = 30 * time.Second
+
+// A cloud is a running `lwt local`, seen only from outside: by the CDK CLI, the
+// SDK, MQTT clients and its mailbox's files.
+type cloud struct {
+	t      *testing.T
+	data   string
+	certs  string
+	status struct{ Account, Region, Endpoint, MQTT, RootCA string }
+	cmd    *exec.Cmd
+}
+
+// startCloud runs `lwt local` over a data folder until the test ends.
+func startCloud(t *testing.T, data string) *cloud {
+	t.Helper()
+	c := &cloud{t: t, data: data, certs: filepath.Join(data, "..", "certs")}
+	c.cmd = exec.Command(program("lwt"), "local", "-addr", "127.0.0.1:0", "-mqtt", "127.0.0.1:0", "-data", data)
+	out, err := c.cmd.StdoutPipe()
+	check(t, err)
+	c.cmd.Stderr = os.Stderr
+	check(t, c.cmd.Start())
+	t.Cleanup(c.kill)
+	endpoint := ""
+	lines := bufio.NewScanner(out)
+	for endpoint == "" && lines.Scan() {
+		endpoint = regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(lines.Text())
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	response, err := http.Get(endpoint + "/_lwt/status")
+	check(t, err)
+	defer response.Body.Close()
+	check(t, json.NewDecoder(response.Body).Decode(&c.status))
+	check(t, os.WriteFile(c.file("ca.pem"), []byte(c.status.RootCA), 0o600))
+	return c
+}
+
+// kill ends the endpoint as a crash would.
+func (c *cloud) kill() {
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait()
+}
+
+// file names a file of the test's beside the data folder.
+func (c *cloud) file(name string) string { return filepath.Join(c.data, "..", name) }
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cdkCommand prepares the pinned CDK CLI; its app makes keys, as on a workstation.
+func (c *cloud) cdkCommand(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join("node_modules", ".bin", "cdk"), append(args, "--no-notices")...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(),
+		"AWS_ENDPOINT_URL="+c.status.Endpoint, "AWS_ENDPOINT_URL_S3="+c.status.Endpoint,
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION="+c.status.Region, "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull,
+		"CI=false", "CDK_VALIDATION=false", "CDK_DISABLE_CLI_TELEMETRY=1", "NO_COLOR=1", "NODE_NO_WARNINGS=1")
+	return cmd
+}
+
+func (c *cloud) cdk(args ...string) string {
+	c.t.Helper()
+	out, err := c.cdkCommand(c.t.Context(), args...).CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("cdk %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// synthesizing is held while the app is synthesized: each run builds the simulator
+// into the project's dist folder anew.
+var synthesizing sync.Mutex
+
+// synth synthesizes the app into a folder of the test's.
+func (c *cloud) synth(name string, context ...string) string {
+	c.t.Helper()
+	synthesizing.Lock()
+	defer synthesizing.Unlock()
+	assembly := c.file(name)
+	args := []string{"synth", "--quiet", "--output", assembly, "-c", "certs=" + c.certs}
+	for _, setting := range context {
+		args = append(args, "-c", setting)
+	}
+	c.cdk(args...)
+	return assembly
+}
+
+func (c *cloud) config() aws.Config {
+	return aws.Config{
+		Region: c.status.Region, BaseEndpoint: aws.String(c.status.Endpoint),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
+		}),
+	}
+}
+
+func (c *cloud) stack(name string) (status string, outputs map[string]string) {
+	c.t.Helper()
+	out, err := cloudformation.NewFromConfig(c.config()).DescribeStacks(c.t.Context(), &cloudformation.DescribeStacksInput{StackName: &name})
+	check(c.t, err)
+	outputs = map[string]string{}
+	for _, o := range out.Stacks[0].Outputs {
+		outputs[*o.OutputKey] = *o.OutputValue
+	}
+	return string(out.Stacks[0].StackStatus), outputs
+}
+
+// mails returns the mails of the mailbox's folder, first come first.
+func (c *cloud) mails() []string {
+	c.t.Helper()
+	files, err := filepath.Glob(filepath.Join(c.data, "mail", "*.eml"))
+	check(c.t, err)
+	var out []string
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		check(c.t, err)
+		out = append(out, string(b))
+	}
+	return out
+}
+
+// awaitMail waits for a mail after the first seen ones that contains a text.
+func (c *cloud) awaitMail(seen int, text string) string {
+	c.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		for _, mail := range c.mails()[seen:] {
+			// Quoted-printable breaks lines with =.
+			if plain := strings.ReplaceAll(strings.ReplaceAll(mail, "=\r\n", ""), "=3D", "="); strings.Contains(plain, text) {
+				return plain
+			}
+		}
+		c.turn()
+	}
+	c.t.Fatalf("no mail with %q came; there are %d", text, len(c.mails()))
+	return ""
+}
+
+// turn lets another round of the endpoint's work pass: a request of its own.
+func (c *cloud) turn() {
+	response, err := http.Get(c.status.Endpoint + "/_lwt/status")
+	check(c.t, err)
+	_ = response.Body.Close()
+}
+
+var confirmLink = regexp.MustCompile(`http://127\.0\.0\.1:\d+/_lwt/sns/confirm\S+`)
+
+// confirm follows the link of a confirmation mail for an address.
+func (c *cloud) confirm(address string) {
+	c.t.Helper()
+	link := confirmLink.FindString(c.awaitMail(0, "To: <"+address+">"))
+	response, err := http.Get(link)
+	check(c.t, err)
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		c.t.Fatalf("the link %s answers %s", link, response.Status)
+	}
+}
+
+// mqttJS starts a device that is not ours, with the certificate of the stack.
+func (c *cloud) mqttJS(outputs map[string]string) (tell func(string)) {
+	c.t.Helper()
+	thing := outputs["ThingName"]
+	id := outputs["CertificateId"]
+	described, err := iot.NewFromConfig(c.config()).DescribeCertificate(c.t.Context(), &iot.DescribeCertificateInput{CertificateId: &id})
+	check(c.t, err)
+	certificate := c.file("device.pem")
+	check(c.t, os.WriteFile(certificate, []byte(*described.CertificateDescription.CertificatePem), 0o600))
+	host, port, err := net.SplitHostPort(c.status.MQTT)
+	check(c.t, err)
+	cmd := exec.CommandContext(c.t.Context(), "node", "device.mjs", host, port, c.file("ca.pem"), certificate,
+		keypair.KeyFile(c.certs, thing), thing, outputs["WillTopic"])
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	check(c.t, err)
+	out, err := cmd.StdoutPipe()
+	check(c.t, err)
+	check(c.t, cmd.Start())
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "connected\n" {
+		c.t.Fatalf("MQTT.js did not connect: %q, %v", line, err)
+	}
+	return func(what string) {
+		c.t.Helper()
+		_, err := fmt.Fprintln(in, what)
+		check(c.t, err)
+		check(c.t, cmd.Wait())
+	}
+}
+
+const willOfThing = `"client_id":"lwtThing"`
+
+// The commands of a deployment to AWS, in their order, each followed by a look at
+// what is really there.
+func TestTheCDKCLIDeploysChangesAndDestroys(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, filepath.Join(t.TempDir(), "data"))
+	assembly := c.synth("first", "email=ops@example.com")
+	c.cdk("bootstrap", "--app", assembly, "aws://"+c.status.Account+"/"+c.status.Region)
+	c.cdk("deploy", "--app", assembly, "--require-approval", "never")
+
+	status, outputs := c.stack("Lastwill")
+	if status != "CREATE_COMPLETE" || outputs["RuleName"] != "lastWillRule" {
+		t.Errorf("stack is %s with %v", status, outputs)
+	}
+	c.confirm("ops@example.com")
+	seen := len(c.mails())
+	device := c.mqttJS(outputs)
+	device("drop")
+	c.awaitMail(seen, willOfThing)
+
+	if out := c.cdk("diff", "--app", assembly); !strings.Contains(out, "There were no differences") {
+		t.Errorf("the diff of an unchanged stack says\n%s", out)
+	}
+	if out := c.cdk("deploy", "--app", assembly, "--require-approval", "never"); !strings.Contains(out, "no changes") {
+		t.Errorf("deploying an unchanged stack says\n%s", out)
+	}
+
+	// Another address and another topic: subscription replaced, rule, role and policy changed in place.
+	changed := c.synth("second", "email=night@example.com", "executedTopic=/lwt/other")
+	c.cdk("deploy", "--app", changed, "--require-approval", "never", "--method", "direct")
+	status, outputs = c.stack("Lastwill")
+	if status != "UPDATE_COMPLETE" || outputs["ExecutedTopic"] != "/lwt/other" {
+		t.Errorf("stack is %s with %v", status, outputs)
+	}
+	rule, err := iot.NewFromConfig(c.config()).GetTopicRule(t.Context(), &iot.GetTopicRuleInput{RuleName: aws.String("lastWillRule")})
+	check(t, err)
+	if got := *rule.Rule.Actions[1].Republish.Topic; got != "/lwt/other" {
+		t.Errorf("the rule republishes to %s", got)
+	}
+	subscriptions, err := sns.NewFromConfig(c.config()).ListSubscriptionsByTopic(t.Context(), &sns.ListSubscriptionsByTopicInput{TopicArn: aws.String(outputs["SNSTopicArn"])})
+	check(t, err)
+	if len(subscriptions.Subscriptions) != 1 || *subscriptions.Subscriptions[0].Endpoint != "night@example.com" {
+		t.Errorf("subscriptions are %+v", subscriptions.Subscriptions)
+	}
+
+	c.confirm("night@example.com")
+	seen = len(c.mails())
+	c.mqttJS(outputs)("disconnect")
+	c.mqttJS(outputs)("drop")
+	c.awaitMail(seen, willOfThing)
+	if got := len(c.mails()) - seen; got != 1 {
+		t.Errorf("%d mails came of one that vanished and one that disconnected", got)
+	}
+
+	c.cdk("destroy", "--app", changed, "--force")
+	c.nothingLeft("Lastwill")
+}
+
+// nothingLeft asks the APIs whether a destroyed stack left something behind.
+func (c *cloud) nothingLeft(name string) {
+	c.t.Helper()
+	ctx := c.t.Context()
+	_, err := cloudformation.NewFromConfig(c.config()).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &name})
+	if err == nil || !strings.Contains(err.Error(), "does not exist") {
+		c.t.Errorf("the stack is still there: %v", err)
+	}
+	things := iot.NewFromConfig(c.config())
+	topics := sns.NewFromConfig(c.config())
+	for what, count := range map[string]func() (int, error){
+		"things": func() (int, error) {
+			out, err := things.ListThings(ctx, nil)
+			return len(out.Things), err
+		},
+		"certificates": func() (int, error) {
+			out, err := things.ListCertificates(ctx, nil)
+			return len(out.Certificates), err
+		},
+		"policies": func() (int, error) {
+			out, err := things.ListPolicies(ctx, nil)
+			return len(out.Policies), err
+		},
+		"rules": func() (int, error) {
+			out, err := things.ListTopicRules(ctx, nil)
+			return len(out.Rules), err
+		},
+		"topics": func() (int, error) {
+			out, err := topics.ListTopics(ctx, nil)
+			return len(out.Topics), err
+		},
+		"subscriptions": func() (int, error) {
+			out, err := topics.ListSubscriptions(ctx, nil)
+			return len(out.Subscriptions), err
+		},
+	} {
+		if n, err := count(); err != nil || n != 0 {
+			c.t.Errorf("%d %s are left, %v", n, what, err)
+		}
+	}
+}
+
+// A template with a resource that this endpoint does not have fails with the
+// reason, and leaves nothing.
+func TestAnUnknownResourceTypeRollsBack(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, filepath.Join(t.TempDir(), "data"))
+	client := cloudformation.NewFromConfig(c.config())
+	body := `{"Resources":{"Queue":{"Type":"AWS::SQS::Queue"},"Log":{"Type":"AWS::Logs::LogGroup"}}}`
+	_, err := client.CreateStack(t.Context(), &cloudformation.CreateStackInput{StackName: aws.String("Odd"), TemplateBody: &body})
+	check(t, err)
+	for status := "_IN_PROGRESS"; strings.HasSuffix(status, "_IN_PROGRESS"); {
+		status, _ = c.stack("Odd")
+	}
+	if status, _ := c.stack("Odd"); status != "ROLLBACK_COMPLETE" {
+		t.Errorf("stack is %s", status)
+	}
+	events, err := client.DescribeStackEvents(t.Context(), &cloudformation.DescribeStackEventsInput{StackName: aws.String("Odd")})
+	check(t, err)
+	var reasons []string
+	for _, e := range events.StackEvents {
+		reasons = append(reasons, aws.ToString(e.ResourceStatusReason))
+	}
+	if all := strings.Join(reasons, "\n"); !strings.Contains(all, "resource type AWS::SQS::Queue is not supported here") {
+		t.Errorf("no event says why:\n%s", all)
+	}
+	resources, err := client.ListStackResources(t.Context(), &cloudformation.ListStackResourcesInput{StackName: aws.String("Odd")})
+	check(t, err)
+	if len(resources.StackResourceSummaries) != 0 {
+		t.Errorf("left: %+v", resources.StackResourceSummaries)
+	}
+}
+
+// Whoever kills the endpoint or the CLI in the middle repeats the command, and
+// all is well.
+func TestAnInterruptedDeploymentIsRepeated(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	c := startCloud(t, data)
+	assembly := c.synth("app", "email=ops@example.com")
+	c.cdk("bootstrap", "--app", assembly, "aws://"+c.status.Account+"/"+c.status.Region)
+
+	// The CLI dies as soon as the stack exists.
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := c.cdkCommand(ctx, "deploy", "--app", assembly, "--require-approval", "never")
+	check(t, cmd.Start())
+	client := cloudformation.NewFromConfig(c.config())
+	for {
+		if _, err := client.DescribeStacks(t.Context(), &cloudformation.DescribeStacksInput{StackName: aws.String("Lastwill")}); err == nil {
+			break
+		}
+	}
+	cancel()
+	_ = cmd.Wait()
+	// So does the endpoint.
+	c.kill()
+
+	c = startCloud(t, data)
+	c.cdk("deploy", "--app", assembly, "--require-approval", "never")
+	if status, _ := c.stack("Lastwill"); status != "CREATE_COMPLETE" && status != "UPDATE_COMPLETE" {
+		t.Errorf("stack is %s", status)
+	}
+	c.cdk("destroy", "--app", assembly, "--force")
+	c.kill()
+	c = startCloud(t, data)
+	_, err := cloudformation.NewFromConfig(c.config()).DescribeStacks(t.Context(), &cloudformation.DescribeStacksInput{StackName: aws.String("Lastwill")})
+	if err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("a destroyed stack is back after a crash: %v", err)
+	}
+}
+
+// Two environments are deployed by two CLIs at the same time, share the account
+// and touch each other in nothing.
+func TestTwoStacksAtOnce(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, filepath.Join(t.TempDir(), "data"))
+	environments := []string{"blue", "green"}
+	assemblies := map[string]string{}
+	for _, name := range environments {
+		assemblies[name] = c.synth(name, "email="+name+"@example.com", "environment="+name)
+	}
+	c.cdk("bootstrap", "--app", assemblies["blue"], "aws://"+c.status.Account+"/"+c.status.Region)
+	failed := make(chan error, len(environments))
+	for _, name := range environments {
+		go func() {
+			out, err := c.cdkCommand(t.Context(), "deploy", "--app", assemblies[name], "--require-approval", "never").CombinedOutput()
+			if err != nil {
+				err = fmt.Errorf("deploy %s: %w\n%s", name, err, out)
+			}
+			failed <- err
+		}()
+	}
+	for range environments {
+		check(t, <-failed)
+	}
+	for _, name := range environments {
+		if status, outputs := c.stack("Lastwill-" + name); status != "CREATE_COMPLETE" || outputs["RuleName"] != "lastWillRule_"+name {
+			t.Errorf("stack %s is %s with %v", name, status, outputs)
+		}
+	}
+	c.cdk("destroy", "--app", assemblies["blue"], "--force")
+	if status, _ := c.stack("Lastwill-green"); status != "CREATE_COMPLETE" {
+		t.Errorf("with blue destroyed, green is %s", status)
+	}
+}
