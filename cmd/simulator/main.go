@@ -25,7 +25,9 @@ func run(ctx context.Context, args []string, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	return live(ctx, o, cfg, &reporter{out: s.Out, json: o.json})
+	r := &reporter{out: s.Out, json: o.json}
+	cfg.Receive = r.message
+	return live(ctx, o, cfg, r)
 }
 
 // live is the life of the device, from CONNECT to its end.
@@ -64,7 +66,7 @@ func live(ctx context.Context, o options, cfg device.Config, r *reporter) error 
 // announce subscribes and publishes, as the mode says, in the sample's order.
 func announce(ctx context.Context, d *device.Device, o options, r *reporter) error {
 	if o.mode != modePublish {
-		if err := d.Subscribe(ctx, o.topic, r.message); err != nil {
+		if err := d.Subscribe(ctx, o.topic); err != nil {
 			return err
 		}
 		r.subscribed(o.topic)

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/mochi-mqtt/server/v2/packets"
 
 	"lastwill/internal/cli"
 )
@@ -129,7 +132,7 @@ func connectFailed(addr string, cfg Config, err error) error {
 		return interrupted(context.Background(), addr, "waiting for the CONNACK")
 	case isClosed(err):
 		return fail(ConnectClosed, fmt.Errorf("connect to %s: the broker closed the connection without answering CONNECT", addr),
-			"AWS IoT Core does this when the IoT policy refuses: %s", policyChecks(cfg))
+			"AWS IoT Core does this when the IoT policy refuses: %s; or when it throttles: %s", policyChecks(cfg), throttling)
 	}
 	return fail(ConnectClosed, fmt.Errorf("connect to %s: no valid answer to CONNECT: %w", addr, err),
 		"check that an MQTT broker listens at that port")
@@ -140,24 +143,49 @@ func certificateRefused(addr string, err error) error {
 		"AWS IoT Core takes a certificate only if it is registered in the endpoint's account and region, ACTIVE and not expired: \"aws iot list-certificates\" shows it")
 }
 
-// refused is the error of a CONNACK with a return code (MQTT 3.1.1, table 3.1).
-func refused(addr string, cfg Config, code byte) error {
-	var words, hint string
-	switch code {
-	case 1:
-		words, hint = "it does not take MQTT 3.1.1", "check that the broker speaks MQTT 3.1.1"
-	case 2:
-		words, hint = fmt.Sprintf("it does not allow the client ID %q", cfg.ClientID), "AWS IoT Core takes client IDs of 1 to 128 bytes; the IoT policy may want the thing's name"
-	case 3:
-		words, hint = "its MQTT service is unavailable", "try again, but not at once: AWS IoT Core takes one connection a second for a client ID"
-	case 4:
-		words, hint = "it finds user name or password malformed", "the broker wants a user name and password, which this device does not send: use a listener for client certificates"
-	case 5:
-		words, hint = "the client is not authorized to connect", "AWS IoT Core asks certificate and IoT policy: "+policyChecks(cfg)
-	default:
-		words, hint = "it does not say why in terms of MQTT 3.1.1", "check that the broker speaks MQTT 3.1.1"
+// refused is the error of a CONNACK that is a refusal.
+func refused(addr string, cfg Config, connack packets.Packet) error {
+	words, hint := refusal(cfg, connack)
+	return fail(ConnectRefused, fmt.Errorf("connect to %s: the broker refused the connection: %s", addr, words), "%s", hint)
+}
+
+// refusal explains the return codes of MQTT 3.1.1 (table 3.1) and the reason
+// codes of MQTT 5.0 (3.2.2.2).
+func refusal(cfg Config, connack packets.Packet) (words, hint string) {
+	code := connack.ReasonCode
+	if connack.ProtocolVersion == mqtt5 {
+		words = reason(connack)
 	}
-	return fail(ConnectRefused, fmt.Errorf("connect to %s: the broker refused the connection: %s (return code %d)", addr, words, code), "%s", hint)
+	switch code {
+	case 1, 0x84:
+		words, hint = cmp.Or(words, "it does not take "+cfg.protocol()), "check that the broker speaks "+cfg.protocol()
+	case 2, 0x85:
+		words, hint = cmp.Or(words, fmt.Sprintf("it does not allow the client ID %q", cfg.ClientID)),
+			"AWS IoT Core takes client IDs of 1 to 128 bytes; the IoT policy may want the thing's name"
+	case 3, 0x88, 0x89, 0x97, 0x9f:
+		words, hint = cmp.Or(words, "its MQTT service is unavailable"),
+			"try again, but not at once: "+throttling
+	case 4, 0x86:
+		words, hint = cmp.Or(words, "it finds user name or password malformed"),
+			"the broker wants a user name and password, which this device does not send: use a listener for client certificates"
+	case 5, 0x87, 0x90:
+		words, hint = cmp.Or(words, "the client is not authorized to connect"), "AWS IoT Core asks certificate and IoT policy: "+policyChecks(cfg)
+	default:
+		words, hint = cmp.Or(words, "it does not say why in terms of "+cfg.protocol()), "check that the broker speaks "+cfg.protocol()
+	}
+	if connack.ProtocolVersion != mqtt5 {
+		words += fmt.Sprintf(" (return code %d)", code)
+	}
+	return words, hint
+}
+
+const throttling = "AWS IoT Core takes one connection a second for a client ID, and 500 a second for an account"
+
+func (c Config) protocol() string {
+	if c.MQTT5 {
+		return "MQTT 5"
+	}
+	return "MQTT 3.1.1"
 }
 
 // policyChecks lists what must hold for AWS IoT Core to accept a CONNECT
@@ -190,11 +218,22 @@ func subscribeFailed(filter string, err error) error {
 		"the IoT policy must allow iot:Subscribe on topicfilter/%s, and iot:Receive on the topics that match", filter)
 }
 
+// endedByBroker is a DISCONNECT of the broker's, which MQTT 5 has.
+type endedByBroker struct{ disconnect packets.Packet }
+
+func (e *endedByBroker) Error() string { return reason(e.disconnect) }
+
 // lost is the error of a connection that stood.
 func lost(addr string, err error) error {
 	const hint = "AWS IoT Core ends a connection when a second one comes with the same client ID, when the IoT policy forbids a publish, or when the certificate is deactivated; its events $aws/events/presence/disconnected/+ say which"
-	if isClosed(err) {
+	var told *endedByBroker
+	switch {
+	case errors.As(err, &told):
+		return fail(Lost, fmt.Errorf("connection to %s: ended by the broker: %w", addr, err), hint)
+	case isClosed(err):
 		return fail(Lost, fmt.Errorf("connection to %s: closed by the broker: %w", addr, err), hint)
+	case isTimeout(err): // only giveUp sets a deadline
+		err = errNoAnswer
 	}
 	return fail(Lost, fmt.Errorf("connection to %s: lost: %w", addr, err), hint)
 }

@@ -7,73 +7,54 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync/atomic"
-
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // defaultPort is MQTT over mutual TLS (developer guide, "Device communication
 // protocols").
 const defaultPort = 8883
 
-// connackBytes is the length of a CONNACK; its last byte is the return code
-// (MQTT 3.1.1, 3.2).
-const connackBytes = 4
-
-// conn is a connection to the broker that keeps the TCP socket beneath it at hand.
-type conn struct {
-	net.Conn
-	socket net.Conn
-	// connack is the broker's answer to CONNECT; established says that it is complete.
-	connack     []byte
-	established atomic.Bool
+// link is an open connection to the broker.
+type link struct {
+	net.Conn // carries MQTT
+	// socket is the TCP connection beneath it.
+	socket *net.TCPConn
+	addr   string // the broker's
 }
 
-// open dials the broker and shakes hands over TLS.
-func open(ctx context.Context, addr string, cfg *tls.Config) (*conn, error) {
-	socket, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+// open makes a connection to the broker that is ready for CONNECT.
+func open(ctx context.Context, cfg Config) (*link, error) {
+	host, addr, err := address(cfg.Endpoint, cfg.Port)
 	if err != nil {
-		return nil, dialFailed(ctx, addr, err)
+		return nil, err
 	}
-	secured := tls.Client(socket, cfg)
+	socket, err := dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	secured := tls.Client(socket, &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		ServerName:   host,
+		RootCAs:      cfg.Roots,
+		Certificates: []tls.Certificate{cfg.Certificate},
+	})
 	if err := secured.HandshakeContext(ctx); err != nil {
 		socket.Close()
 		return nil, tlsFailed(ctx, addr, err)
 	}
-	return &conn{Conn: secured, socket: socket}, nil
+	return &link{secured, socket, addr}, nil
 }
 
-// Read reads from the broker and keeps its answer to CONNECT.
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if !c.established.Load() {
-		c.connack = append(c.connack, p[:n]...)
-		c.established.Store(len(c.connack) >= connackBytes)
+func dial(ctx context.Context, addr string) (*net.TCPConn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, dialFailed(ctx, addr, err)
 	}
-	return n, err
-}
-
-// refusal is the return code of the CONNACK, 0 if there is none. paho takes the
-// codes that MQTT 3.1.1 reserves (table 3.1) for success.
-func (c *conn) refusal() byte {
-	if len(c.connack) < connackBytes || c.connack[0]>>4 != packets.Connack {
-		return 0
+	socket, ok := c.(*net.TCPConn)
+	if !ok {
+		c.Close()
+		return nil, fmt.Errorf("connect to %s: %T is no TCP connection", addr, c)
 	}
-	return c.connack[connackBytes-1]
-}
-
-// Write writes to the broker. In TLS 1.3 the broker judges the client's
-// certificate when the client's side of the handshake is done (RFC 8446, 4.4):
-// it may have closed the connection before the CONNECT is written, and its
-// reason is then still to be read.
-func (c *conn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	if err != nil && !c.established.Load() {
-		if _, reason := c.Conn.Read(make([]byte, 1)); reason != nil {
-			err = reason
-		}
-	}
-	return n, err
+	return socket, nil
 }
 
 // address splits an endpoint into the host, which the broker's certificate must

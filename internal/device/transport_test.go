@@ -1,14 +1,6 @@
 package device
 
-import (
-	"crypto/tls"
-	"errors"
-	"io"
-	"net"
-	"strings"
-	"testing"
-	"testing/iotest"
-)
+import "testing"
 
 func TestAddress(t *testing.T) {
 	t.Parallel()
@@ -83,63 +75,4 @@ func FuzzAddress(f *testing.F) {
 			t.Errorf("%q, %d: %q, %q; again %q, %q, %v", endpoint, port, host, addr, again, same, err)
 		}
 	})
-}
-
-// closedByBroker is a connection that the broker has closed, after an alert.
-type closedByBroker struct{ net.Conn }
-
-var (
-	errBrokenPipe = errors.New("broken pipe")
-	errAlert      = &net.OpError{Op: "remote error", Err: tls.AlertError(46)}
-)
-
-func (closedByBroker) Write([]byte) (int, error) { return 0, errBrokenPipe }
-func (closedByBroker) Read([]byte) (int, error)  { return 0, errAlert }
-
-func TestAFailedWriteOfCONNECTFindsTheAlert(t *testing.T) {
-	t.Parallel()
-	c := &conn{Conn: closedByBroker{}}
-	if _, err := io.WriteString(c, "CONNECT"); !errors.Is(err, errAlert) {
-		t.Errorf("got %v, want the alert that explains it", err)
-	}
-	c.established.Store(true)
-	if _, err := io.WriteString(c, "PINGREQ"); !errors.Is(err, errBrokenPipe) {
-		t.Errorf("got %v, want the write's own error: paho reads", err)
-	}
-}
-
-// inPieces is a connection on which every byte arrives alone.
-type inPieces struct {
-	net.Conn
-	io.Reader
-}
-
-func (c inPieces) Read(p []byte) (int, error) { return c.Reader.Read(p) }
-
-func TestRefusal(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name, bytes string
-		code        byte
-		established bool
-	}{
-		{"an accepted connection is none", "\x20\x02\x00\x00", 0, true},
-		{"a return code", "\x20\x02\x00\x05", 5, true},
-		{"a reserved return code", "\x20\x02\x00\xff", 255, true},
-		{"what follows is not looked at", "\x20\x02\x01\x00\xd0\x05", 0, true},
-		{"half a CONNACK says nothing", "\x20\x02\x00", 0, false},
-		{"another packet says nothing", "\x90\x02\x00\x80", 0, true},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			c := &conn{Conn: inPieces{Reader: iotest.OneByteReader(strings.NewReader(tt.bytes))}}
-			if got, err := io.ReadAll(c); string(got) != tt.bytes || err != nil {
-				t.Errorf("read %x, %v", got, err)
-			}
-			if c.refusal() != tt.code || c.established.Load() != tt.established {
-				t.Errorf("code %d, established %t; want %d, %t", c.refusal(), c.established.Load(), tt.code, tt.established)
-			}
-		})
-	}
 }
