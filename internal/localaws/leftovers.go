@@ -35,5 +35,8 @@ func (s *Server) Leftovers() []string {
 	for _, subscription := range s.SNS.ListSubscriptions() {
 		add("subscription", subscription.Endpoint+" of "+subscription.TopicARN)
 	}
+	for _, url := range s.SQS.ListQueues("") {
+		add("queue", url)
+	}
 	return left
 }

@@ -35,6 +35,7 @@ import (
 	"lastwill/internal/localaws/mail"
 	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/sns"
+	"lastwill/internal/localaws/sqs"
 	"lastwill/internal/localaws/ssm"
 )
 
@@ -70,6 +71,7 @@ type Server struct {
 	IoT            *iot.Service
 	IAM            *iam.Service
 	SNS            *sns.Service
+	SQS            *sqs.Service
 	Logs           *logs.Service
 	SSM            *ssm.Service
 	ECR            *ecr.Service
@@ -109,7 +111,8 @@ func (s *Server) start(o Options) (err error) {
 	if s.S3, err = s3.New(below(o.DataDir, "objects")); err != nil {
 		return err
 	}
-	s.SNS = sns.New(Account, s.mailer, s.URL())
+	s.SQS = sqs.New(Account, s.URL())
+	s.SNS = sns.New(Account, s.mailer, s.SQS, s.URL())
 	s.IoT, err = iot.New(iot.Options{
 		Account: Account, IAM: s.IAM, SNS: s.SNS, Logs: s.Logs,
 		MQTTAddress: o.MQTTAddress, AuthorityDir: o.DataDir, Observe: o.ObserveIoT, Log: o.Log,
@@ -166,7 +169,7 @@ func (s *Server) serve() {
 	own.HandleFunc("GET "+StatusPath, s.serveStatus)
 	aws := api.New(api.Services{
 		Account: Account, Keys: api.NewKeys(Account),
-		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Logs: s.Logs, SNS: s.SNS,
+		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Logs: s.Logs, SNS: s.SNS, SQS: s.SQS,
 	})
 	s.http = &http.Server{
 		Handler: s.durable(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -192,6 +195,9 @@ func (s *Server) Flush(ctx context.Context) error { return s.mailer.Flush(ctx) }
 // all ports and saves the state. Further calls do nothing.
 func (s *Server) Close(ctx context.Context) error {
 	var errs []error
+	if s.SQS != nil {
+		s.SQS.Stop() // who waits for messages would keep the server up
+	}
 	if s.http != nil {
 		errs = append(errs, s.http.Shutdown(ctx))
 	} else if s.listener != nil {

@@ -20,6 +20,7 @@ import (
 	"lastwill/internal/localaws/logs"
 	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/sns"
+	"lastwill/internal/localaws/sqs"
 	"lastwill/internal/localaws/ssm"
 )
 
@@ -51,12 +52,13 @@ type document struct {
 	S3             *s3.Service
 	Logs           *logs.Service
 	SNS            *sns.Service
+	SQS            *sqs.Service
 	IoT            *iot.Service
 	CloudFormation *cloudformation.Service
 }
 
 func (s *Server) document() document {
-	return document{formatVersion, s.IAM, s.SSM, s.ECR, s.S3, s.Logs, s.SNS, s.IoT, s.CloudFormation}
+	return document{formatVersion, s.IAM, s.SSM, s.ECR, s.S3, s.Logs, s.SNS, s.SQS, s.IoT, s.CloudFormation}
 }
 
 // atomically runs a change that no save may see half of.

@@ -28,6 +28,7 @@ import (
 	"lastwill/internal/localaws/logs"
 	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/sns"
+	"lastwill/internal/localaws/sqs"
 	"lastwill/internal/localaws/ssm"
 )
 
@@ -56,6 +57,7 @@ type Services struct {
 	S3             *s3.Service
 	Logs           *logs.Service
 	SNS            *sns.Service
+	SQS            *sqs.Service
 }
 
 // A front speaks the protocol of one service.
@@ -113,6 +115,7 @@ func New(s Services) http.Handler {
 		"s3":             newS3Front(s),
 		"logs":           logsFront(s),
 		"sns":            snsFront(s),
+		"sqs":            newSQSFront(s),
 	}}
 }
 

@@ -13,8 +13,8 @@ import (
 	"lastwill/internal/localaws/awsapi"
 )
 
-// jsonFront speaks the AWS JSON 1.1 protocol: the operation is in a header, its
-// input is the body.
+// jsonFront speaks the AWS JSON protocols 1.0 and 1.1, which differ in their name
+// only: the operation is in a header, its input is the body.
 type jsonFront struct {
 	service    string
 	operations map[string]operation
@@ -65,10 +65,18 @@ func writeJSON(w http.ResponseWriter, c *call, status int, document any) {
 	if err != nil {
 		status, b = http.StatusInternalServerError, []byte(`{"message":"the answer cannot be encoded"}`)
 	}
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.Header().Set("Content-Type", jsonType(c))
 	w.Header().Set("X-Amzn-Requestid", c.id)
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // the client is gone; there is nobody to tell
+}
+
+// jsonType is the version of the protocol that the request is in.
+func jsonType(c *call) string {
+	if asked := c.Header.Get("Content-Type"); asked == "application/x-amz-json-1.0" {
+		return asked
+	}
+	return "application/x-amz-json-1.1"
 }
 
 // decodeJSON fills a struct; a member without a field is refused.

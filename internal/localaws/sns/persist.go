@@ -1,6 +1,7 @@
 package sns
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 
@@ -24,6 +25,9 @@ func (s *Service) UnmarshalJSON(b []byte) error {
 	in := saved{map[string]*topic{}, map[string]*subscription{}}
 	if err := json.Unmarshal(b, &in); err != nil {
 		return fmt.Errorf("saved SNS topics: %w", err)
+	}
+	for _, sub := range in.Subscriptions {
+		sub.Protocol = cmp.Or(sub.Protocol, emailProtocol) // the only one that there once was
 	}
 	for arn, t := range in.Topics {
 		parsed, err := policy.Parse([]byte(t.Policy))

@@ -32,26 +32,27 @@ type PublishInput struct {
 	MessageStructure string
 }
 
-// Publish mails a message to the confirmed subscriptions of a topic and
+// Publish delivers a message to the confirmed subscriptions of a topic and
 // returns its id. The caller needs the permission from its own policies or the
 // topic's; nil is the account's root. The request context holds condition keys
 // such as aws:SecureTransport.
 func (s *Service) Publish(in PublishInput, caller policy.Identity, context map[string]string) (string, error) {
-	mails, err := s.mailsFor(in, caller, context)
+	id := awsapi.NewID()
+	deliveries, err := s.deliveriesOf(id, in, caller, context)
 	if err != nil {
 		return "", err
 	}
 	var errs []error
-	for _, m := range mails {
-		errs = append(errs, s.mails.Send(m))
+	for _, deliver := range deliveries {
+		errs = append(errs, deliver())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return "", deliveryError(err)
 	}
-	return awsapi.NewID(), nil
+	return id, nil
 }
 
-func (s *Service) mailsFor(in PublishInput, caller policy.Identity, context map[string]string) ([]mail.Message, error) {
+func (s *Service) deliveriesOf(id string, in PublishInput, caller policy.Identity, context map[string]string) ([]func() error, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	t, notFound := s.topic(in.TopicARN)
@@ -61,17 +62,24 @@ func (s *Service) mailsFor(in PublishInput, caller policy.Identity, context map[
 	if notFound != nil {
 		return nil, notFound
 	}
-	text, err := in.text()
+	texts, err := in.texts()
 	if err != nil {
 		return nil, err
 	}
-	var mails []mail.Message
+	var deliveries []func() error
 	for _, sub := range s.subscriptions {
-		if sub.Confirmed && sub.TopicARN == t.ARN {
-			mails = append(mails, s.notificationMail(t, sub, in.Subject, text))
+		if !sub.Confirmed || sub.TopicARN != t.ARN {
+			continue
 		}
+		text := texts.of(sub.Protocol)
+		if sub.Protocol == sqsProtocol {
+			deliveries = append(deliveries, s.toQueue(id, *sub, in.Subject, text))
+			continue
+		}
+		notification := s.notificationMail(t, sub, in.Subject, text)
+		deliveries = append(deliveries, func() error { return s.mails.Send(notification) })
 	}
-	return mails, nil
+	return deliveries, nil
 }
 
 // authorize joins the caller's own policies with the topic's, as it is within
@@ -115,48 +123,60 @@ func because(decision, own policy.Decision) string {
 	}
 }
 
-// text is what an e-mail says of the message.
-func (in PublishInput) text() (string, error) {
+// protocolTexts is the text of a message for each protocol, with the key default
+// for those that have none of their own.
+type protocolTexts map[string]string
+
+func (t protocolTexts) of(protocol string) string {
+	if own, ok := t[protocol]; ok {
+		return own
+	}
+	return t[defaultText]
+}
+
+const defaultText = "default"
+
+// texts is what subscribers get to read of the message.
+func (in PublishInput) texts() (protocolTexts, error) {
 	switch {
 	case in.Message == "":
-		return "", invalid("Empty message")
+		return nil, invalid("Empty message")
 	case len(in.Message) > maxMessageBytes:
-		return "", invalid("Message too long: %d bytes, at most %d", len(in.Message), maxMessageBytes)
+		return nil, invalid("Message too long: %d bytes, at most %d", len(in.Message), maxMessageBytes)
 	case !utf8.ValidString(in.Message):
-		return "", invalid("Message Reason: it is not UTF-8")
+		return nil, invalid("Message Reason: it is not UTF-8")
 	case utf8.RuneCountInString(in.Subject) >= maxSubject || !utf8.ValidString(in.Subject) || strings.ContainsFunc(in.Subject, unicode.IsControl):
-		return "", invalid("Subject Reason: it must have fewer than %d characters and no line breaks or control characters", maxSubject)
+		return nil, invalid("Subject Reason: it must have fewer than %d characters and no line breaks or control characters", maxSubject)
 	}
 	switch in.MessageStructure {
 	case "":
-		return in.Message, nil
+		return protocolTexts{defaultText: in.Message}, nil
 	case "json":
-		return emailText(in.Message)
+		return jsonTexts(in.Message)
 	default:
-		return "", invalid("MessageStructure Reason: it is json or absent, not %q", in.MessageStructure)
+		return nil, invalid("MessageStructure Reason: it is json or absent, not %q", in.MessageStructure)
 	}
 }
 
-// emailText takes the e-mail's text out of a message of structure json: a JSON
-// object with a string "default" and perhaps one "email". Values that are no
+// jsonTexts takes the texts out of a message of structure json: a JSON object
+// with a string "default" and perhaps one for a protocol. Values that are no
 // strings and other keys are ignored, duplicate keys are refused (API
 // reference, Publish, MessageStructure).
-func emailText(message string) (string, error) {
-	texts, err := topLevelStrings(message)
+func jsonTexts(message string) (protocolTexts, error) {
+	found, err := topLevelStrings(message)
 	if err != nil {
-		return "", invalid("Message Structure - JSON message body failed to parse: %v", err)
+		return nil, invalid("Message Structure - JSON message body failed to parse: %v", err)
 	}
-	text, ok := texts["default"]
-	if !ok {
-		return "", invalid("Message Structure - No default entry in JSON message body")
+	texts := protocolTexts(found)
+	if _, ok := texts[defaultText]; !ok {
+		return nil, invalid("Message Structure - No default entry in JSON message body")
 	}
-	if own, ok := texts["email"]; ok {
-		text = own
+	for _, protocol := range []string{emailProtocol, sqsProtocol} {
+		if texts.of(protocol) == "" {
+			return nil, invalid("Empty message")
+		}
 	}
-	if text == "" {
-		return "", invalid("Empty message")
-	}
-	return text, nil
+	return texts, nil
 }
 
 // topLevelStrings reads a JSON object by hand where encoding/json would let

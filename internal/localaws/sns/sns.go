@@ -1,9 +1,12 @@
 // Package sns is the local Amazon SNS: standard topics with e-mail
-// subscriptions that their owners must confirm.
+// subscriptions that their owners must confirm, and subscriptions of queues of the
+// same account, which need no confirmation.
 //
 // Where it differs from AWS:
-//   - E-mail is the only protocol. Attributes that other protocols need (filter
-//     and delivery policies, raw delivery, encryption, FIFO topics) are refused.
+//   - E-mail and SQS are the only protocols. Attributes that other protocols need
+//     (filter and delivery policies, encryption, FIFO topics) are refused.
+//   - What a queue gets is not signed. A queue that does not take it is not tried
+//     again.
 //   - The limit of 10 e-mails a second for each subscription is not applied.
 //   - Mails come from the account's own SMTP server, their links lead to this
 //     endpoint, and unsubscribing sends no mail about it.
@@ -28,11 +31,17 @@ type Sender interface {
 	Send(mail.Message) error
 }
 
+// Queues take messages for SQS queues.
+type Queues interface {
+	Send(queueARN, body string, sender policy.Principal, context map[string]string) error
+}
+
 // A Service holds the topics and subscriptions of one account and region. Its
 // errors are *awsapi.Error.
 type Service struct {
 	account awsapi.Account
 	mails   Sender
+	queues  Queues
 	baseURL string
 	now     func() time.Time
 
@@ -56,7 +65,9 @@ type topic struct {
 // confirmed it, as on AWS.
 type subscription struct {
 	ARN, TopicARN string
+	Protocol      string // email or sqs
 	Endpoint      string
+	Raw           bool // delivers the message alone
 	Token         string
 	TokenExpires  time.Time
 	Created       time.Time
@@ -65,9 +76,9 @@ type subscription struct {
 
 // New returns a Service without topics. The links in its mails begin with
 // baseURL, which must lead to Handler.
-func New(account awsapi.Account, mails Sender, baseURL string) *Service {
+func New(account awsapi.Account, mails Sender, queues Queues, baseURL string) *Service {
 	return &Service{
-		account: account, mails: mails, baseURL: strings.TrimSuffix(baseURL, "/"), now: time.Now,
+		account: account, mails: mails, queues: queues, baseURL: strings.TrimSuffix(baseURL, "/"), now: time.Now,
 		topics: map[string]*topic{}, subscriptions: map[string]*subscription{},
 	}
 }

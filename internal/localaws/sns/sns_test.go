@@ -57,7 +57,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{outbox: &outbox{}, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	b.web = httptest.NewUnstartedServer(nil)
-	b.Service = New(account, b.outbox, "http://"+b.web.Listener.Addr().String())
+	b.Service = New(account, b.outbox, nil, "http://"+b.web.Listener.Addr().String())
 	b.now = func() time.Time { return b.clock }
 	b.web.Config.Handler = b.Handler()
 	b.web.Start()
@@ -357,7 +357,8 @@ func TestSubscribe(t *testing.T) {
 		attributes                map[string]string
 		code, says                string
 	}{
-		{"a queue", topicARN, "sqs", "arn:aws:sqs:::q", nil, "InvalidParameter", "email only"},
+		{"a queue of another account", topicARN, "sqs", "arn:aws:sqs:us-east-1:210987654321:q", nil, "InvalidParameter", "this account"},
+		{"a web address", topicARN, "https", "https://example.com", nil, "InvalidParameter", "email and sqs only"},
 		{"no address", topicARN, "email", "me", nil, "InvalidParameter", "Email address"},
 		{"an SMTP command", topicARN, "email", "me@example.com>\r\nRCPT TO:<you@example.com", nil, "InvalidParameter", "Email address"},
 		{"no such topic", topicARN + "x", "email", "me@example.com", nil, "NotFound", "Topic does not exist"},
@@ -651,18 +652,18 @@ func TestMailThatCannotLeaveFailsThePublish(t *testing.T) {
 }
 
 // FuzzMessageStructure claims that a message of structure json either yields
-// the default or email text, or is refused as SNS refuses it.
+// a text for each protocol, or is refused as SNS refuses it.
 func FuzzMessageStructure(f *testing.F) {
 	f.Add(`{"default":"a","email":"b"}`)
 	f.Add(`{"state":{"reported":{"last_will":"yes"}}}`)
 	f.Add(`{"default":"\ud800"}`)
 	f.Fuzz(func(t *testing.T, message string) {
-		text, err := emailText(message)
+		texts, err := jsonTexts(message)
 		var refused *awsapi.Error
 		if err != nil && (!errors.As(err, &refused) || refused.Code != "InvalidParameter") {
 			t.Fatalf("error is %v", err)
 		}
-		if err == nil && text == "" {
+		if err == nil && (texts.of(emailProtocol) == "" || texts.of(sqsProtocol) == "") {
 			t.Error("empty text")
 		}
 	})

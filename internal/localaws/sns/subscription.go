@@ -33,19 +33,24 @@ type Subscription struct {
 	Owner              string
 }
 
-// Subscribe makes a subscription and sends its confirmation mail. A pending
-// one with the same endpoint gets the mail again; a confirmed one is left as
-// it is. The ARN that is returned is the subscription's own, also while it is
-// pending.
+// Protocols of subscriptions.
+const (
+	emailProtocol = "email"
+	sqsProtocol   = "sqs"
+)
+
+// Subscribe makes a subscription. That of an e-mail address is pending and gets
+// a confirmation mail, once more if it was pending already; that of a queue is
+// confirmed, as the queue is of the topic's account (developer guide, "Subscribing
+// an Amazon SQS queue to an Amazon SNS topic"). A confirmed one is left as it is.
+// The ARN that is returned is the subscription's own, also while it is pending.
 func (s *Service) Subscribe(topicARN, protocol, endpoint string, attributes map[string]string) (string, error) {
-	if protocol != "email" {
-		return "", invalid("Protocol Reason: this endpoint has email only, not %q", protocol)
-	}
-	if err := mail.CheckAddress(endpoint); err != nil {
-		return "", invalid("Email address Reason: %v", err)
+	wanted := &subscription{TopicARN: topicARN, Protocol: protocol, Endpoint: endpoint}
+	if err := s.checkEndpoint(protocol, endpoint); err != nil {
+		return "", err
 	}
 	for name, value := range attributes {
-		if err := checkSubscriptionAttribute(name, value); err != nil {
+		if err := wanted.set(name, value); err != nil {
 			return "", err
 		}
 	}
@@ -56,14 +61,17 @@ func (s *Service) Subscribe(topicARN, protocol, endpoint string, attributes map[
 		return "", err
 	}
 	s.expire()
-	sub := s.find(topicARN, endpoint)
+	sub := s.find(topicARN, protocol, endpoint)
 	if sub == nil {
-		sub = &subscription{
-			ARN: topicARN + ":" + awsapi.NewID(), TopicARN: topicARN, Endpoint: endpoint,
-			Token: awsapi.NewHex(tokenBytes), Created: s.now(),
-		}
+		sub = wanted
+		sub.ARN, sub.Token, sub.Created = topicARN+":"+awsapi.NewID(), awsapi.NewHex(tokenBytes), s.now()
 	}
 	if sub.Confirmed {
+		return sub.ARN, sub.same(wanted)
+	}
+	if protocol == sqsProtocol {
+		sub.Confirmed = true
+		s.subscriptions[sub.ARN] = sub
 		return sub.ARN, nil
 	}
 	if err := s.mails.Send(s.confirmationMail(t, sub)); err != nil {
@@ -77,9 +85,33 @@ func (s *Service) Subscribe(topicARN, protocol, endpoint string, attributes map[
 // tokenBytes is long enough that nobody guesses a token.
 const tokenBytes = 32
 
-func (s *Service) find(topicARN, endpoint string) *subscription {
+func (s *Service) checkEndpoint(protocol, endpoint string) error {
+	switch protocol {
+	case emailProtocol:
+		if err := mail.CheckAddress(endpoint); err != nil {
+			return invalid("Email address Reason: %v", err)
+		}
+	case sqsProtocol:
+		if name, ok := strings.CutPrefix(endpoint, s.account.ARN("sqs", "")); !ok || name == "" {
+			return invalid("SQS endpoint ARN Reason: %q is not the ARN of a queue of this account and region", endpoint)
+		}
+	default:
+		return invalid("Protocol Reason: this endpoint has email and sqs only, not %q", protocol)
+	}
+	return nil
+}
+
+// same refuses to subscribe an endpoint again in another way.
+func (sub *subscription) same(wanted *subscription) error {
+	if sub.Raw != wanted.Raw {
+		return invalid("Attributes Reason: Subscription already exists with different attributes")
+	}
+	return nil
+}
+
+func (s *Service) find(topicARN, protocol, endpoint string) *subscription {
 	for _, sub := range s.subscriptions {
-		if sub.TopicARN == topicARN && sub.Endpoint == endpoint {
+		if sub.TopicARN == topicARN && sub.Protocol == protocol && sub.Endpoint == endpoint {
 			return sub
 		}
 	}
@@ -161,7 +193,7 @@ func (s *Service) listed(sub *subscription) Subscription {
 	if !sub.Confirmed {
 		arn = pendingARN
 	}
-	return Subscription{ARN: arn, TopicARN: sub.TopicARN, Protocol: "email", Endpoint: sub.Endpoint, Owner: s.account.ID}
+	return Subscription{ARN: arn, TopicARN: sub.TopicARN, Protocol: sub.Protocol, Endpoint: sub.Endpoint, Owner: s.account.ID}
 }
 
 // GetSubscriptionAttributes returns the attributes of a subscription (API
@@ -176,31 +208,33 @@ func (s *Service) GetSubscriptionAttributes(arn string) (map[string]string, erro
 	return map[string]string{
 		"SubscriptionArn":              sub.ARN,
 		"TopicArn":                     sub.TopicARN,
-		"Protocol":                     "email",
+		"Protocol":                     sub.Protocol,
 		"Endpoint":                     sub.Endpoint,
 		"Owner":                        s.account.ID,
 		"PendingConfirmation":          strconv.FormatBool(!sub.Confirmed),
-		"ConfirmationWasAuthenticated": "false",
-		"RawMessageDelivery":           "false",
+		"ConfirmationWasAuthenticated": strconv.FormatBool(sub.Protocol == sqsProtocol),
+		"RawMessageDelivery":           strconv.FormatBool(sub.Raw),
 	}, nil
 }
 
-// SetSubscriptionAttributes accepts what an e-mail subscription has already,
-// and refuses the rest.
+// SetSubscriptionAttributes sets RawMessageDelivery.
 func (s *Service) SetSubscriptionAttributes(arn, name, value string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.subscription(arn); err != nil {
+	sub, err := s.subscription(arn)
+	if err != nil {
 		return err
 	}
-	return checkSubscriptionAttribute(name, value)
+	return sub.set(name, value)
 }
 
-func checkSubscriptionAttribute(name, value string) error {
-	if name == "RawMessageDelivery" && strings.EqualFold(value, "false") {
-		return nil
+func (sub *subscription) set(name, value string) error {
+	raw := strings.EqualFold(value, "true")
+	if name != "RawMessageDelivery" || raw && sub.Protocol == emailProtocol || !raw && !strings.EqualFold(value, "false") {
+		return invalid("Attributes Reason: a subscription of protocol %s cannot have %s %q here", sub.Protocol, name, value)
 	}
-	return invalid("Attributes Reason: an e-mail subscription cannot have %s %q here", name, value)
+	sub.Raw = raw
+	return nil
 }
 
 func (s *Service) subscription(arn string) (*subscription, error) {
