@@ -29,7 +29,8 @@ func run(context.Context, []string, cli.Streams) (err error) {
 
 func synth() error {
 	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: jsii.Bool(false)})
-	config, err := monitoring.ConfigFrom(func(key string) any { return app.Node().TryGetContext(&key) })
+	context, _ := app.Node().GetAllContext(nil).(map[string]any)
+	config, err := monitoring.ConfigFrom(context)
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,9 @@ type Props struct {
 	ExecutedTopic string
 	// MessageFormat of the SNS action. Default: RAW, the payload as it is.
 	MessageFormat MessageFormat
+	// KeepErrorLog keeps the log of failed actions when the stack is deleted.
+	// Default: it is deleted with the stack.
+	KeepErrorLog bool
 }
 
 // Alert is a topic rule and all that it acts on.
@@ -85,7 +88,11 @@ func New(scope constructs.Construct, id string, props Props) *Alert {
 	a.ErrorLog = awslogs.NewCfnLogGroup(scope, jsii.String("ErrorLog"), &awslogs.CfnLogGroupProps{
 		RetentionInDays: jsii.Number(logRetentionDays),
 	})
-	a.ErrorLog.ApplyRemovalPolicy(awscdk.RemovalPolicy_DESTROY, nil)
+	removal := awscdk.RemovalPolicy_DESTROY
+	if props.KeepErrorLog {
+		removal = awscdk.RemovalPolicy_RETAIN
+	}
+	a.ErrorLog.ApplyRemovalPolicy(removal, nil)
 	a.addRole(scope, props)
 	a.addRule(scope, props)
 	return a

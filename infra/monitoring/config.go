@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -13,11 +14,13 @@ import (
 	"lastwill/constructs/alert"
 	"lastwill/constructs/device"
 	"lastwill/internal/keypair"
+	"lastwill/internal/nearest"
 	"lastwill/internal/will"
 )
 
-// Config is what a user may choose about one environment. The keys of the CDK
-// context that set it are the fields' names in lower camel case.
+// Config is what a user may choose about one environment. The keys that set it,
+// in the CDK context and in the environments file, are the fields' names in lower
+// camel case.
 type Config struct {
 	// Environment is part of every physical name, so that several environments
 	// share an account and region. Default: none, the scenario's exact names.
@@ -37,6 +40,11 @@ type Config struct {
 	// Certs is the folder of the devices' CSRs and, on a workstation, of their
 	// private keys. Default: certs, relative to the working directory.
 	Certs string
+	// Account and Region are where the environment is deployed.
+	// Default: those of whoever deploys.
+	Account, Region string
+	// RemoveLogs has the log of failed actions deleted with the stack. Default: true.
+	RemoveLogs bool
 }
 
 // DefaultConfig is the scenario, but for the e-mail address.
@@ -49,15 +57,34 @@ func DefaultConfig() Config {
 		ExecutedTopic:  names.ExecutedTopic,
 		KeepAlive:      will.KeepAlive,
 		Certs:          "certs",
+		RemoveLogs:     true,
 	}
 }
 
-// ConfigFrom reads the configuration from the CDK context, where lookup returns
-// nil for a key that is not set. Its error names all problems at once.
-func ConfigFrom(lookup func(key string) any) (Config, error) {
+// ConfigFrom reads the configuration from the CDK context and, if that names an
+// environment, from the environments file; what both set, the context decides.
+// Its error names all problems at once.
+func ConfigFrom(context map[string]any) (Config, error) {
+	file, list, problems := readEnvironments(context)
+	name, _ := context["environment"].(string)
+	settings, err := settingsOf(list, name, file)
+	problems.add("environment", err)
+	c, more := configFrom(context, origin(file, name), settings)
+	if c.Environment == "" && len(c.Email) == 0 && len(list) > 0 {
+		more.add("environment", fmt.Errorf("none is named: add -c environment=NAME for one in %s", file))
+	}
+	problems.join(more)
+	return c, problems.err()
+}
+
+// configFrom reads the context and, for what that does not say, the settings of
+// the environment that it names.
+func configFrom(context map[string]any, origin string, settings map[string]any) (Config, Problems) {
 	c := DefaultConfig()
-	r := reader{lookup: lookup}
+	r := reader{layers: []layer{newLayer(context, "")}}
 	r.text("environment", &c.Environment)
+	r.text("environments", new(string)) // readEnvironments has used it
+	r.layers = append(r.layers, newLayer(settings, origin))
 	r.list("email", &c.Email)
 	r.list("things", &c.Things)
 	r.text("willTopic", &c.WillTopic)
@@ -65,14 +92,18 @@ func ConfigFrom(lookup func(key string) any) (Config, error) {
 	r.text("executedTopic", &c.ExecutedTopic)
 	r.seconds("keepAlive", &c.KeepAlive)
 	r.text("certs", &c.Certs)
+	r.text("account", &c.Account)
+	r.text("region", &c.Region)
+	r.flag("removeLogs", &c.RemoveLogs)
+	r.refuseUnknown()
 	problems := r.problems
 	for _, p := range c.problems() {
 		// A value that could not be read has its problem already.
-		if !r.problems.about(p.Key) {
+		if p.Key = r.origin(p.Key) + p.Key; !r.problems.about(p.Key) {
 			problems = append(problems, p)
 		}
 	}
-	return c, problems.err()
+	return c, problems
 }
 
 // Names are the environment's physical names.
@@ -122,8 +153,12 @@ func (c Config) problems() Problems {
 	topics := []struct{ key, name string }{
 		{"willTopic", names.WillTopic}, {"connectedTopic", names.ConnectedTopic}, {"executedTopic", names.ExecutedTopic},
 	}
+	unnamed := will.NamesFor("")
 	for i, t := range topics {
 		p.add(t.key, will.CheckTopicName(t.name))
+		if c.Environment != "" && slices.Contains([]string{unnamed.WillTopic, unnamed.ConnectedTopic, unnamed.ExecutedTopic}, t.name) {
+			p.add(t.key, fmt.Errorf("topic %q belongs to the environment without a name: choose another", t.name))
+		}
 		// One topic for two ends would have the rule select its own copies, or
 		// connected messages.
 		for _, other := range topics[:i] {
@@ -133,8 +168,19 @@ func (c Config) problems() Problems {
 		}
 	}
 	p.add("keepAlive", checkKeepAlive(c.KeepAlive))
+	if c.Account != "" && !account.MatchString(c.Account) {
+		p.add("account", fmt.Errorf("%q is no AWS account: give its 12 digits, as text", c.Account))
+	}
+	if c.Region != "" && !region.MatchString(c.Region) {
+		p.add("region", fmt.Errorf("%q is no AWS region: give one such as eu-central-1", c.Region))
+	}
 	return p
 }
+
+var (
+	account = regexp.MustCompile(`^[0-9]{12}$`)
+	region  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+)
 
 func checkEmails(addresses []string) error {
 	if len(addresses) == 0 {
@@ -212,16 +258,82 @@ func (p *Problems) add(key string, err error) {
 			p.add(key, e)
 		}
 	} else if err != nil {
-		*p = append(*p, Problem{key, err.Error()})
+		p.join(Problems{{key, err.Error()}})
 	}
 }
 
-// reader takes values out of the CDK context, where cdk.json has JSON values and
-// the command line has strings.
+// join tells each problem once.
+func (p *Problems) join(more Problems) {
+	for _, problem := range more {
+		if !slices.Contains(*p, problem) {
+			*p = append(*p, problem)
+		}
+	}
+}
+
+// A layer is one place where settings are: JSON values in a file, strings on the
+// command line.
+type layer struct {
+	values map[string]any
+	origin string          // what a problem with one of its values begins with
+	known  map[string]bool // the keys that mean something here
+}
+
+func newLayer(values map[string]any, origin string) layer {
+	return layer{values, origin, map[string]bool{}}
+}
+
+// reader takes settings out of its layers; the first that has one decides.
 type reader struct {
-	lookup   func(key string) any
+	layers   []layer
 	problems Problems
 }
+
+func (r *reader) lookup(key string) any {
+	var found any
+	for _, l := range r.layers {
+		l.known[key] = true
+		if found == nil {
+			found = l.values[key]
+		}
+	}
+	return found
+}
+
+// origin is that of the layer which decides about a key.
+func (r *reader) origin(key string) string {
+	for _, l := range r.layers {
+		if l.values[key] != nil {
+			return l.origin
+		}
+	}
+	return ""
+}
+
+func (r *reader) problem(key, format string, args ...any) {
+	r.problems.add(r.origin(key)+key, fmt.Errorf(format, args...))
+}
+
+// refuseUnknown reports the keys that nothing has asked for.
+func (r *reader) refuseUnknown() {
+	for _, l := range r.layers {
+		known := slices.Sorted(maps.Keys(l.known))
+		for _, key := range slices.Sorted(maps.Keys(l.values)) {
+			if l.known[key] || belongsToCDK(key) {
+				continue
+			}
+			hint := "the README lists them under Options"
+			if meant := nearest.Of(key, known); meant != "" {
+				hint = "did you mean " + meant + "?"
+			}
+			r.problems.add(l.origin+key, fmt.Errorf("is no setting: %s", hint))
+		}
+	}
+}
+
+// belongsToCDK tells the keys that the CDK has in the context for itself, such as
+// @aws-cdk/core:validateAgainstDefaultRules.
+func belongsToCDK(key string) bool { return strings.ContainsAny(key, ":/") }
 
 func (r *reader) text(key string, into *string) {
 	switch v := r.lookup(key).(type) {
@@ -229,8 +341,21 @@ func (r *reader) text(key string, into *string) {
 	case string:
 		*into = v
 	default:
-		r.problems.add(key, fmt.Errorf("%v is not a text: put it in quotes", v))
+		r.problem(key, "%v is not a text: put it in quotes", v)
 	}
+}
+
+func (r *reader) flag(key string, into *bool) {
+	value := r.lookup(key)
+	if value == nil {
+		return
+	}
+	b, err := strconv.ParseBool(fmt.Sprint(value))
+	if err != nil {
+		r.problem(key, "%v is neither true nor false", value)
+		return
+	}
+	*into = b
 }
 
 func (r *reader) list(key string, into *[]string) {
@@ -240,7 +365,7 @@ func (r *reader) list(key string, into *[]string) {
 	}
 	list, ok := texts(value)
 	if !ok {
-		r.problems.add(key, fmt.Errorf("%v is not a list: give one value, several with commas between, or a JSON list of strings", value))
+		r.problem(key, "%v is not a list: give one value, several with commas between, or a JSON list of strings", value)
 		return
 	}
 	*into = list
@@ -281,7 +406,7 @@ func (r *reader) seconds(key string, into *time.Duration) {
 	}
 	n, err := strconv.ParseInt(fmt.Sprint(value), 10, 32)
 	if err != nil {
-		r.problems.add(key, fmt.Errorf("%v is no number of seconds: give a whole number, such as 30", value))
+		r.problem(key, "%v is no number of seconds: give a whole number, such as 30", value)
 		return
 	}
 	*into = time.Duration(n) * time.Second

@@ -15,9 +15,7 @@ import (
 	"lastwill/internal/will"
 )
 
-func configFrom(context map[string]any) (monitoring.Config, error) {
-	return monitoring.ConfigFrom(func(key string) any { return context[key] })
-}
+var configFrom = monitoring.ConfigFrom
 
 func TestContextBecomesConfig(t *testing.T) {
 	cases := []struct {
@@ -53,10 +51,19 @@ func TestContextBecomesConfig(t *testing.T) {
 		},
 		{
 			"everything else",
-			map[string]any{"environment": "pr-123", "willTopic": "w", "connectedTopic": "c", "executedTopic": "e", "certs": "keys"},
+			map[string]any{
+				"environment": "pr-123", "willTopic": "w", "connectedTopic": "c", "executedTopic": "e", "certs": "keys",
+				"account": "123456789012", "region": "eu-central-1", "removeLogs": "false",
+			},
 			func(c *monitoring.Config) {
 				c.Environment, c.WillTopic, c.ConnectedTopic, c.ExecutedTopic, c.Certs = "pr-123", "w", "c", "e", "keys"
+				c.Account, c.Region, c.RemoveLogs = "123456789012", "eu-central-1", false
 			},
+		},
+		{
+			"what the CDK has in the context for itself",
+			map[string]any{"@aws-cdk/core:validateAgainstDefaultRules": true, "aws:cdk:bundling-stacks": []any{"**"}},
+			func(*monitoring.Config) {},
 		},
 	}
 	for _, c := range cases {
@@ -106,6 +113,12 @@ func TestEachProblemHasValueAndFix(t *testing.T) {
 		{"one topic for two ends", "executedTopic", "/last/will/topic", `executedTopic: topic "/last/will/topic" is the willTopic already: choose another`},
 		{"below AWS's keep alive", "keepAlive", "29", `keepAlive: 29 seconds: AWS IoT Core honours 30 to 1200, use one of these`},
 		{"above AWS's keep alive", "keepAlive", "1201", `keepAlive: 1201 seconds: AWS IoT Core honours 30 to 1200, use one of these`},
+		{"a misspelled setting", "emial", "me@example.com", `emial: is no setting: did you mean email?`},
+		{"a setting in other letters", "keepalive", "30", `keepalive: is no setting: did you mean keepAlive?`},
+		{"a setting that nothing is like", "colour", "red", `colour: is no setting: the README lists them under Options`},
+		{"part of an account", "account", "1234", `account: "1234" is no AWS account: give its 12 digits, as text`},
+		{"a place that is no region", "region", "Frankfurt", `region: "Frankfurt" is no AWS region: give one such as eu-central-1`},
+		{"neither yes nor no", "removeLogs", "perhaps", `removeLogs: perhaps is neither true nor false`},
 		{"keep alive with a unit", "keepAlive", "30s", `keepAlive: 30s is no number of seconds: give a whole number, such as 30`},
 	}
 	for _, c := range cases {

@@ -34,6 +34,9 @@ type StackProps struct {
 // NewStack adds the environment's stack to an app. It panics if the props are invalid.
 func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 	names := props.Config.Names()
+	if props.Env == nil {
+		props.Env = props.Config.env()
+	}
 	stack := awscdk.NewStack(scope, jsii.String(names.Stack), &props.StackProps)
 	devices := device.New(stack, "Devices", device.Props{
 		Things:         props.Devices,
@@ -47,10 +50,26 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 		SNSTopicName:  names.SNSTopic,
 		Emails:        props.Config.Email,
 		ExecutedTopic: names.ExecutedTopic,
+		KeepErrorLog:  !props.Config.RemoveLogs,
 	})
 	program := simulator.New(stack, "Simulator", simulator.Props{Program: props.Simulator})
 	addOutputs(stack, props.Config, devices, alarm, program)
 	return stack
+}
+
+// env is nil if account and region are those of whoever deploys.
+func (c Config) env() *awscdk.Environment {
+	if c.Account == "" && c.Region == "" {
+		return nil
+	}
+	return &awscdk.Environment{Account: optional(c.Account), Region: optional(c.Region)}
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func addOutputs(stack awscdk.Stack, c Config, devices *device.Devices, alarm *alert.Alert, program awss3assets.Asset) {

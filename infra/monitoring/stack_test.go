@@ -90,6 +90,28 @@ func TestTemplatesAreAsReviewed(t *testing.T) {
 	}
 }
 
+// Account and region, if named, are in the template, so that it cannot be
+// deployed elsewhere by mistake; logs are kept if asked for.
+func TestPlaceAndLogsAsConfigured(t *testing.T) {
+	c := config(func(c *monitoring.Config) {
+		c.Email = []string{"ops@example.com"}
+		c.Account, c.Region, c.RemoveLogs = "123456789012", "eu-central-1", false
+	})
+	whole := synth(t, c)
+	if want := ":iot:eu-central-1:123456789012:rule/lastWillRule"; !strings.Contains(string(whole), want) {
+		t.Errorf("there is no %s in the template", want)
+	}
+	var tpl template
+	if err := json.Unmarshal(whole, &tpl); err != nil {
+		t.Fatal(err)
+	}
+	for id, r := range tpl.Resources {
+		if want := map[bool]string{true: "Retain"}[r.Type == "AWS::Logs::LogGroup"]; r.DeletionPolicy != want {
+			t.Errorf("%s has the DeletionPolicy %q, want %q", id, r.DeletionPolicy, want)
+		}
+	}
+}
+
 // TestPrintedCommandsSurviveTheShell runs the outputs' command lines in a shell
 // whose go and aws only show what they are given.
 func TestPrintedCommandsSurviveTheShell(t *testing.T) {

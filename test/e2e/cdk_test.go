@@ -387,19 +387,25 @@ func TestAnInterruptedDeploymentIsRepeated(t *testing.T) {
 	}
 }
 
-// Two environments are deployed by two CLIs at the same time, share the account
-// and touch each other in nothing.
-func TestTwoStacksAtOnce(t *testing.T) {
+// Three environments with settings of their own are deployed by three CLIs at the
+// same time, share the account and touch each other in nothing.
+func TestThreeEnvironmentsAtOnce(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t, filepath.Join(t.TempDir(), "data"))
-	environments := []string{"blue", "green"}
+	file := c.file("environments.json")
+	check(t, os.WriteFile(file, []byte(`{
+		"blue":  {"email": "blue@example.com", "account": "`+c.status.Account+`", "region": "`+c.status.Region+`"},
+		"green": {"email": "green@example.com", "things": ["pump", "valve"], "keepAlive": 60},
+		"pr-*":  {"email": "dev@example.com"}
+	}`), 0o600))
+	environments := map[string]string{"blue": "blue@example.com", "green": "green@example.com", "pr-7": "dev@example.com"}
 	assemblies := map[string]string{}
-	for _, name := range environments {
-		assemblies[name] = c.synth(name, "email="+name+"@example.com", "environment="+name)
+	for name := range environments {
+		assemblies[name] = c.synth(name, "environments="+file, "environment="+name)
 	}
 	c.cdk("bootstrap", "--app", assemblies["blue"], "aws://"+c.status.Account+"/"+c.status.Region)
 	failed := make(chan error, len(environments))
-	for _, name := range environments {
+	for name := range environments {
 		go func() {
 			out, err := c.cdkCommand(t.Context(), "deploy", "--app", assemblies[name], "--require-approval", "never").CombinedOutput()
 			if err != nil {
@@ -411,13 +417,27 @@ func TestTwoStacksAtOnce(t *testing.T) {
 	for range environments {
 		check(t, <-failed)
 	}
-	for _, name := range environments {
-		if status, outputs := c.stack("Lastwill-" + name); status != "CREATE_COMPLETE" || outputs["RuleName"] != "lastWillRule_"+name {
+	for name, address := range environments {
+		status, outputs := c.stack("Lastwill-" + name)
+		if status != "CREATE_COMPLETE" || outputs["RuleName"] != "lastWillRule_"+strings.ReplaceAll(name, "-", "_") {
 			t.Errorf("stack %s is %s with %v", name, status, outputs)
+		}
+		c.confirm(address)
+	}
+	// Each mail goes to the environment of its device, and to no other.
+	for _, name := range []string{"blue", "pr-7"} {
+		seen := len(c.mails())
+		_, outputs := c.stack("Lastwill-" + name)
+		c.mqttJS(outputs)("drop")
+		mail := c.awaitMail(seen, `"client_id":"lwtThing-`+name+`"`)
+		if !strings.Contains(mail, "To: <"+environments[name]+">") || len(c.mails()) != seen+1 {
+			t.Errorf("%d mails came of a device of %s, the last is\n%s", len(c.mails())-seen, name, mail)
 		}
 	}
 	c.cdk("destroy", "--app", assemblies["blue"], "--force")
-	if status, _ := c.stack("Lastwill-green"); status != "CREATE_COMPLETE" {
-		t.Errorf("with blue destroyed, green is %s", status)
+	for _, name := range []string{"green", "pr-7"} {
+		if status, _ := c.stack("Lastwill-" + name); status != "CREATE_COMPLETE" {
+			t.Errorf("with blue destroyed, %s is %s", name, status)
+		}
 	}
 }

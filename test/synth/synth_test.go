@@ -82,8 +82,9 @@ func TestMistakesStopSynthesisWithoutAStackTrace(t *testing.T) {
 	}{
 		{
 			"bad settings, all at once", nil,
-			[]string{"email=me@", "keepAlive=5", "environment=a_b"},
-			`lastwill: error: problems with the configuration: 3
+			[]string{"email=me@", "keepAlive=5", "environment=a_b", "enviroments=other.json"},
+			`lastwill: error: problems with the configuration: 4
+  enviroments: is no setting: did you mean environments?
   environment: "a_b" cannot be part of all names: use 1 to 88 letters and digits, with single hyphens between them
   email: e-mail address "me@": give one address such as ops@example.com
   keepAlive: 5 seconds: AWS IoT Core honours 30 to 1200, use one of these
