@@ -20,6 +20,7 @@ import (
 	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
+	"lastwill/internal/wsconn"
 )
 
 const localUsage = `lwt local is a local AWS endpoint for the stack: cdk bootstrap, deploy, diff and
@@ -30,7 +31,8 @@ Usage: lwt local [FLAGS]          run it until SIGINT
                                   eval "$(lwt local env)"
 
   -addr HOST:PORT   where the AWS APIs are; default 127.0.0.1:4566
-  -mqtt HOST:PORT   where devices connect with mutual TLS; default 127.0.0.1:8883
+  -mqtt HOST:PORT   where devices connect: MQTT over mutual TLS, with or without
+                    ALPN, and over WebSocket; default 127.0.0.1:8883
   -smtp HOST:PORT   hand e-mails to this server; default: a mailbox of its own
   -data DIR         keep stacks, certificates, subscriptions and mails in DIR;
                     default: in memory, gone with the process
@@ -88,8 +90,8 @@ func printReady(out io.Writer, status localaws.Status, addr, data string) {
 	if status.SMTP != "" {
 		mailbox = "built-in mailbox " + status.SMTP
 	}
-	fmt.Fprintf(out, "AWS APIs   %s  account %s, region %s\nMQTT       %s  mutual TLS\ne-mails    %s\nstate      %s\n\n",
-		status.Endpoint, status.Account, status.Region, status.MQTT, mailbox, keeps)
+	fmt.Fprintf(out, "AWS APIs   %s  account %s, region %s\nMQTT       %s  mutual TLS, with or without ALPN; wss://%s%s with AWS credentials\ne-mails    %s\nstate      %s\n\n",
+		status.Endpoint, status.Account, status.Region, status.MQTT, status.MQTT, wsconn.Path, mailbox, keeps)
 	fmt.Fprintf(out, "in another shell:\n  eval \"$(go run ./cmd/%s)\"\n  npx cdk bootstrap -c email=me@example.com && npx cdk deploy -c email=me@example.com\n\n", env)
 }
 

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"lastwill/internal/will"
@@ -60,7 +61,8 @@ type UserProperty struct{ Name, Value string }
 type Config struct {
 	// Endpoint is the broker's host name or IP address, or host:port. Required.
 	Endpoint string
-	// Port of the broker. Default: the one in Endpoint, else 8883.
+	// Port of the broker. Default: the one in Endpoint, else 8883, or 443 with
+	// Credentials.
 	Port int
 	// Proxy returns the proxy on the way to the broker, nil for none, as in
 	// http.Transport. Default: http.ProxyFromEnvironment, which reads
@@ -69,8 +71,17 @@ type Config struct {
 	// Roots are the authorities that may vouch for the broker. Default: the
 	// system's.
 	Roots *x509.CertPool
-	// Certificate and private key of the device. Required.
+	// Certificate and private key of the device. Required, unless there are
+	// Credentials.
 	Certificate tls.Certificate
+	// ALPN says in the TLS handshake that MQTT follows, not HTTP, for which AWS
+	// IoT Core has one port. Default: on port 443.
+	ALPN bool
+	// Credentials make the device connect over WebSocket, with a request that they
+	// sign, instead of with Certificate. Default: none.
+	Credentials aws.CredentialsProvider
+	// Region that the signature is for. Default: the one in the endpoint's name.
+	Region string
 	// MQTT5 makes the device speak MQTT 5.0. Default: MQTT 3.1.1.
 	MQTT5 bool
 	// ClientID of the connection; AWS IoT Core wants the thing's name. Required.
@@ -118,10 +129,12 @@ func (c Config) withDefaults() Config {
 // Validate says what keeps Connect from using the configuration.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	_, _, err := address(c.Endpoint, c.Port)
+	host, _, err := c.address()
 	switch {
 	case err != nil:
 		return err
+	case c.Credentials != nil && c.region(host) == "":
+		return fmt.Errorf("the AWS region is not known and not in the endpoint %q: set AWS_REGION", c.Endpoint)
 	case c.ClientID == "":
 		return errors.New("client ID is empty: give the thing's name")
 	case c.KeepAlive < time.Second || c.KeepAlive%time.Second != 0 || c.KeepAlive > math.MaxUint16*time.Second:

@@ -3,7 +3,6 @@ package device
 import (
 	"context"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -37,16 +36,16 @@ func (d *Device) Disconnect() error {
 // socket, when nothing of the device is left running. If the connection had
 // ended before, Drop returns why.
 func (d *Device) Drop() (time.Time, error) {
-	return d.vanish(func(*net.TCPConn) error { return nil })
+	return d.vanish(func(*socket) error { return nil })
 }
 
 // Reset is Drop with a TCP reset instead of a FIN, as when the device restarts
 // or a middlebox forgets the connection.
 func (d *Device) Reset() (time.Time, error) {
-	return d.vanish(func(socket *net.TCPConn) error { return socket.SetLinger(0) })
+	return d.vanish(func(s *socket) error { return s.SetLinger(0) })
 }
 
-func (d *Device) vanish(prepare func(*net.TCPConn) error) (time.Time, error) {
+func (d *Device) vanish(prepare func(*socket) error) (time.Time, error) {
 	if !d.end(nil) {
 		return time.Time{}, d.alreadyEnded()
 	}
@@ -67,7 +66,9 @@ func (d *Device) Freeze() (time.Time, error) {
 	if d.hasEnded() {
 		return time.Time{}, d.alreadyEnded()
 	}
-	return d.wire.freeze(), nil
+	at := d.wire.freeze()
+	d.link.socket.frozen.Store(true)
+	return at, nil
 }
 
 // Reconnect connects once more with the same configuration, as Connect does, but

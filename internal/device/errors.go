@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"syscall"
 
@@ -36,6 +37,9 @@ const (
 	CertificateRefused Reason = "certificate-refused"
 	// TLSFailed: the TLS handshake failed in another way.
 	TLSFailed Reason = "tls-failed"
+	// WebSocketRefused: the broker did not take the WebSocket request, or the AWS
+	// credentials that signed it.
+	WebSocketRefused Reason = "websocket-refused"
 	// ConnectRefused: the broker answered CONNECT with a refusal.
 	ConnectRefused Reason = "connect-refused"
 	// ConnectClosed: the broker closed the connection instead of answering
@@ -122,6 +126,24 @@ func tlsFailed(ctx context.Context, addr string, err error) error {
 		"the broker must take TLS 1.2 or 1.3 and the kind of key that the certificate has")
 }
 
+func noCredentials(err error) error {
+	return fail(BadCredentials, fmt.Errorf("no AWS credentials: %w", err),
+		"set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; \"aws sts get-caller-identity\" shows whether they work")
+}
+
+func webSocketRefused(addr string, answer *http.Response) error {
+	return fail(WebSocketRefused, fmt.Errorf("connect to %s: the broker refused the WebSocket request: %s", addr, refusalText(answer)),
+		"check the AWS credentials and that they have not expired (\"aws sts get-caller-identity\"), that AWS_REGION is the endpoint's region, and this machine's clock; their IAM policy must allow iot:Connect")
+}
+
+func webSocketFailed(ctx context.Context, addr string, err error) error {
+	if ctx.Err() != nil || isTimeout(err) {
+		return interrupted(ctx, addr, "waiting for the answer to the WebSocket request")
+	}
+	return fail(WebSocketRefused, fmt.Errorf("connect to %s: no answer to the WebSocket request: %w", addr, err),
+		"check the port: AWS IoT Core takes MQTT over WebSocket on 443")
+}
+
 // connectFailed is the error of a CONNECT that got no answer. In TLS 1.3 this is
 // also where the refusal of the client's certificate arrives.
 func connectFailed(addr string, cfg Config, err error) error {
@@ -132,7 +154,7 @@ func connectFailed(addr string, cfg Config, err error) error {
 		return interrupted(context.Background(), addr, "waiting for the CONNACK")
 	case isClosed(err):
 		return fail(ConnectClosed, fmt.Errorf("connect to %s: the broker closed the connection without answering CONNECT", addr),
-			"AWS IoT Core does this when the IoT policy refuses: %s; or when it throttles: %s", policyChecks(cfg), throttling)
+			"AWS IoT Core does this when a policy refuses: %s; or when it throttles: %s", policyChecks(cfg), throttling)
 	}
 	return fail(ConnectClosed, fmt.Errorf("connect to %s: no valid answer to CONNECT: %w", addr, err),
 		"check that an MQTT broker listens at that port")
@@ -169,7 +191,7 @@ func refusal(cfg Config, connack packets.Packet) (words, hint string) {
 		words, hint = cmp.Or(words, "it finds user name or password malformed"),
 			"the broker wants a user name and password, which this device does not send: use a listener for client certificates"
 	case 5, 0x87, 0x90:
-		words, hint = cmp.Or(words, "the client is not authorized to connect"), "AWS IoT Core asks certificate and IoT policy: "+policyChecks(cfg)
+		words, hint = cmp.Or(words, "the client is not authorized to connect"), "AWS IoT Core asks its policies: "+policyChecks(cfg)
 	default:
 		words, hint = cmp.Or(words, "it does not say why in terms of "+cfg.protocol()), "check that the broker speaks "+cfg.protocol()
 	}
@@ -191,8 +213,11 @@ func (c Config) protocol() string {
 // policyChecks lists what must hold for AWS IoT Core to accept a CONNECT
 // (developer guide, "AWS IoT Core policy actions" and "MQTT").
 func policyChecks(cfg Config) string {
-	checks := fmt.Sprintf("a policy attached to the certificate must allow iot:Connect on client/%s and iot:Publish on topic/%s; a policy with thing variables wants the certificate attached to a thing of that name",
-		cfg.ClientID, cfg.Will.Topic)
+	whose, thing := "a policy attached to the certificate", "; a policy with thing variables wants the certificate attached to a thing of that name"
+	if cfg.Credentials != nil {
+		whose, thing = "the IAM policy of the AWS credentials", "" // which know no thing
+	}
+	checks := fmt.Sprintf("%s must allow iot:Connect on client/%s and iot:Publish on topic/%s%s", whose, cfg.ClientID, cfg.Will.Topic, thing)
 	if cfg.Will.Retain {
 		checks += "; a retained will needs iot:RetainPublish too"
 	}
@@ -244,7 +269,7 @@ func isTimeout(err error) bool {
 }
 
 func isClosed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || isClosedWebSocket(err)
 }
 
 // certificateAlerts are the TLS alerts about a certificate (RFC 8446, 6.2).

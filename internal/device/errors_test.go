@@ -1,16 +1,20 @@
 package device_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"lastwill/internal/cli"
@@ -217,6 +221,50 @@ func TestConnectErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := device.Connect(t.Context(), config(t, pki, serve(t, tt.handle)))
+			wantFailure(t, err, tt.want)
+		})
+	}
+}
+
+func TestWebSocketErrors(t *testing.T) {
+	t.Parallel()
+	pki := brokertest.NewPKI(t)
+	server := pki.ServerTLS(t)
+	server.ClientAuth = tls.NoClientCert
+	valid := credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", "")
+	say := func(text string) func(net.Conn) {
+		return func(socket net.Conn) {
+			c := tls.Server(socket, server)
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				io.WriteString(c, text)
+			}
+			c.Close()
+		}
+	}
+	tests := []struct {
+		name   string
+		handle func(net.Conn)
+		from   aws.CredentialsProvider
+		want   failure
+	}{
+		{
+			"credentials that AWS does not take", say("HTTP/1.1 403 Forbidden\r\nContent-Length: 12\r\n\r\nnot\nyou here"), valid,
+			failure{device.WebSocketRefused, "the broker refused the WebSocket request: 403 Forbidden not you here", "AWS_REGION"},
+		},
+		{
+			"a close instead of an answer", say(""), valid,
+			failure{device.WebSocketRefused, "no answer to the WebSocket request", "443"},
+		},
+		{
+			"credentials that are not there", func(c net.Conn) { tls.Server(c, server).Handshake() }, aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, errors.New("nowhere") }),
+			failure{device.BadCredentials, "no AWS credentials: nowhere", "AWS_PROFILE"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := device.Config{Endpoint: serve(t, tt.handle), Roots: pki.Pool, Credentials: tt.from, Region: "us-east-1", ClientID: "lwtThing"}
+			_, err := device.Connect(t.Context(), cfg)
 			wantFailure(t, err, tt.want)
 		})
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"lastwill/internal/device"
@@ -345,6 +346,13 @@ func TestConfigRefuses(t *testing.T) {
 		{"parts of a second", func(c *device.Config) { c.KeepAlive = 1500 * time.Millisecond }, "keep alive of 1.5s: give whole seconds from 1s to 65535s"},
 		{"more than CONNECT can say", func(c *device.Config) { c.KeepAlive = 65536 * time.Second }, "keep alive of 18h12m16s: give whole seconds from 1s to 65535s"},
 		{"a QoS that is none", func(c *device.Config) { c.Will = device.Message{Topic: "t", QoS: 3} }, "will QoS 3: give 0 or 1 (AWS IoT Core refuses 2)"},
+		{
+			"WebSocket in a region that nobody names",
+			func(c *device.Config) {
+				c.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, nil })
+			},
+			`the AWS region is not known and not in the endpoint "127.0.0.1:1": set AWS_REGION`,
+		},
 		{"no endpoint", func(c *device.Config) { c.Endpoint = "" }, `endpoint is empty: give the host name that "aws iot describe-endpoint --endpoint-type iot:Data-ATS" prints`},
 	}
 	for _, tt := range tests {

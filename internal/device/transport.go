@@ -7,41 +7,76 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
-// defaultPort is MQTT over mutual TLS (developer guide, "Device communication
-// protocols").
-const defaultPort = 8883
+// Ports of AWS IoT Core, and the name under which MQTT is told from HTTP on the
+// second (developer guide, "Device communication protocols").
+const (
+	mqttPort  = 8883
+	httpsPort = 443
+	mqttALPN  = "x-amzn-mqtt-ca"
+)
 
 // link is an open connection to the broker.
 type link struct {
 	net.Conn // carries MQTT
 	// socket is the TCP connection beneath it.
-	socket *net.TCPConn
+	socket *socket
 	addr   string // the broker's
+}
+
+// A socket is the device's way out.
+type socket struct {
+	*net.TCPConn
+	frozen atomic.Bool
+}
+
+// Write sends nothing once the socket is frozen: neither TLS nor WebSocket shall
+// answer for a device that is silent.
+func (s *socket) Write(p []byte) (int, error) {
+	if s.frozen.Load() {
+		return len(p), nil
+	}
+	return s.TCPConn.Write(p)
 }
 
 // open makes a connection to the broker that is ready for CONNECT.
 func open(ctx context.Context, cfg Config) (*link, error) {
-	host, addr, err := address(cfg.Endpoint, cfg.Port)
+	host, addr, err := cfg.address()
 	if err != nil {
 		return nil, err
 	}
-	socket, err := dial(ctx, addr)
+	tcp, err := dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	secured := tls.Client(socket, &tls.Config{
-		MinVersion:   tls.VersionTLS12,
-		ServerName:   host,
-		RootCAs:      cfg.Roots,
-		Certificates: []tls.Certificate{cfg.Certificate},
-	})
+	s := &socket{TCPConn: tcp}
+	secured := tls.Client(s, cfg.tls(host, addr))
 	if err := secured.HandshakeContext(ctx); err != nil {
-		socket.Close()
+		s.Close()
 		return nil, tlsFailed(ctx, addr, err)
 	}
-	return &link{secured, socket, addr}, nil
+	l := &link{secured, s, addr}
+	if cfg.Credentials != nil {
+		if l.Conn, err = upgrade(ctx, cfg, secured, addr); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+func (c Config) tls(host, addr string) *tls.Config {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: c.Roots}
+	if c.Credentials != nil {
+		return config
+	}
+	config.Certificates = []tls.Certificate{c.Certificate}
+	if c.ALPN || strings.HasSuffix(addr, ":"+strconv.Itoa(httpsPort)) {
+		config.NextProtos = []string{mqttALPN}
+	}
+	return config
 }
 
 func dial(ctx context.Context, addr string) (*net.TCPConn, error) {
@@ -49,18 +84,27 @@ func dial(ctx context.Context, addr string) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, dialFailed(ctx, addr, err)
 	}
-	socket, ok := c.(*net.TCPConn)
+	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		c.Close()
 		return nil, fmt.Errorf("connect to %s: %T is no TCP connection", addr, c)
 	}
-	return socket, nil
+	return tcp, nil
+}
+
+// address is the configuration's.
+func (c Config) address() (host, addr string, err error) {
+	otherwise := mqttPort
+	if c.Credentials != nil {
+		otherwise = httpsPort
+	}
+	return address(c.Endpoint, c.Port, otherwise)
 }
 
 // address splits an endpoint into the host, which the broker's certificate must
 // name, and the address to dial. A port given beside the endpoint must not
-// contradict one in it.
-func address(endpoint string, port int) (host, addr string, err error) {
+// contradict one in it; where there is none, it is otherwise.
+func address(endpoint string, port, otherwise int) (host, addr string, err error) {
 	host, inEndpoint, err := splitEndpoint(endpoint)
 	if err != nil {
 		return "", "", err
@@ -74,7 +118,7 @@ func address(endpoint string, port int) (host, addr string, err error) {
 	case inEndpoint != 0:
 		port = inEndpoint
 	case port == 0:
-		port = defaultPort
+		port = otherwise
 	}
 	return host, net.JoinHostPort(host, strconv.Itoa(port)), nil
 }

@@ -21,7 +21,7 @@ func TestAddress(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			host, addr, err := address(tt.endpoint, tt.port)
+			host, addr, err := address(tt.endpoint, tt.port, mqttPort)
 			if err != nil || host != tt.host || addr != tt.addr {
 				t.Errorf("got %q, %q, %v; want %q, %q", host, addr, err, tt.host, tt.addr)
 			}
@@ -53,7 +53,7 @@ func TestAddressRefuses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if _, _, err := address(tt.endpoint, tt.port); err == nil || err.Error() != tt.err {
+			if _, _, err := address(tt.endpoint, tt.port, mqttPort); err == nil || err.Error() != tt.err {
 				t.Errorf("got %v, want %s", err, tt.err)
 			}
 		})
@@ -66,11 +66,11 @@ func FuzzAddress(f *testing.F) {
 		f.Add(s, 0)
 	}
 	f.Fuzz(func(t *testing.T, endpoint string, port int) {
-		host, addr, err := address(endpoint, port)
+		host, addr, err := address(endpoint, port, mqttPort)
 		if err != nil {
 			return
 		}
-		again, same, err := address(addr, port)
+		again, same, err := address(addr, port, mqttPort)
 		if err != nil || host == "" || again != host || same != addr {
 			t.Errorf("%q, %d: %q, %q; again %q, %q, %v", endpoint, port, host, addr, again, same, err)
 		}

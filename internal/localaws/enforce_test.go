@@ -275,7 +275,8 @@ func TestHandshakes(t *testing.T) {
 		{"TLS 1.3", &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{id.pair}}, false},
 		{"TLS 1.2", &tls.Config{MaxVersion: tls.VersionTLS12, Certificates: []tls.Certificate{id.pair}}, false},
 		{"TLS 1.1", &tls.Config{MinVersion: tls.VersionTLS11, MaxVersion: tls.VersionTLS11, Certificates: []tls.Certificate{id.pair}}, true},
-		{"no certificate", &tls.Config{MinVersion: tls.VersionTLS12}, true},
+		{"ALPN", &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{id.pair}, NextProtos: []string{"x-amzn-mqtt-ca"}}, false},
+		{"ALPN and no certificate", &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"x-amzn-mqtt-ca"}}, true},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
 			t.Parallel()
@@ -292,6 +293,22 @@ func TestHandshakes(t *testing.T) {
 				t.Errorf("the handshake and a first packet ended with %v", err)
 			}
 		})
+	}
+}
+
+// Without a certificate only a WebSocket request gets an answer.
+func TestNoCertificate(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	id := cloud.thing(t, cloud.deploy(t))
+	id.pair = tls.Certificate{}
+	w := cloud.dial(t, id)
+	w.send(connectPacket(id.name))
+	if got := w.ended(); len(got) > 0 {
+		t.Errorf("the broker answered % x", got)
+	}
+	if why := cloud.refusal(t); why != "the client has no certificate" {
+		t.Errorf("refused because: %s", why)
 	}
 }
 

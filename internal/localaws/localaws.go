@@ -80,6 +80,7 @@ type Server struct {
 	Mailbox *mail.Mailbox
 
 	log      *slog.Logger
+	keys     *api.Keys
 	listener net.Listener
 	mailer   *mail.Mailer
 	http     *http.Server
@@ -91,7 +92,7 @@ func Start(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New(), ECR: ecr.New(Account), log: o.Log}
+	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New(), ECR: ecr.New(Account), keys: api.NewKeys(Account), log: o.Log}
 	if err := s.start(o); err != nil {
 		return nil, errors.Join(err, s.Close(context.Background()))
 	}
@@ -115,6 +116,10 @@ func (s *Server) start(o Options) (err error) {
 	s.SNS = sns.New(Account, s.mailer, s.SQS, s.URL())
 	s.IoT, err = iot.New(iot.Options{
 		Account: Account, IAM: s.IAM, SNS: s.SNS, Logs: s.Logs,
+		VerifyWebSocket: func(r *http.Request) (string, error) {
+			caller, err := s.keys.VerifyWebSocket(r)
+			return caller.UserID, err
+		},
 		MQTTAddress: o.MQTTAddress, AuthorityDir: o.DataDir, Observe: o.ObserveIoT, Log: o.Log,
 	})
 	if err != nil {
@@ -168,7 +173,7 @@ func (s *Server) serve() {
 	own.Handle("/_lwt/sns/", s.SNS.Handler())
 	own.HandleFunc("GET "+StatusPath, s.serveStatus)
 	aws := api.New(api.Services{
-		Account: Account, Keys: api.NewKeys(Account),
+		Account: Account, Keys: s.keys,
 		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Logs: s.Logs, SNS: s.SNS, SQS: s.SQS,
 	})
 	s.http = &http.Server{

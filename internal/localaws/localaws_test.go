@@ -188,10 +188,9 @@ func (c *cloud) thing(t testing.TB, stack *cloudformation.Stack) identity {
 func (c *cloud) holder(t testing.TB, name, certificatePEM string) identity {
 	t.Helper()
 	id := identity{
-		name: name, roots: x509.NewCertPool(), caFile: filepath.Join(c.dir, "ca.pem"),
+		name: name, roots: c.roots(), caFile: filepath.Join(c.dir, "ca.pem"),
 		certFile: filepath.Join(c.dir, name+".crt"), keyFile: keypair.KeyFile(c.dir, name),
 	}
-	id.roots.AppendCertsFromPEM(c.IoT.RootCA())
 	check(t, os.WriteFile(id.caFile, c.IoT.RootCA(), 0o600))
 	check(t, os.WriteFile(id.certFile, []byte(certificatePEM), 0o600))
 	var err error

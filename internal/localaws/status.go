@@ -14,7 +14,7 @@ type Status struct {
 	Region  string `json:"region"`
 	// Endpoint is the URL of the AWS APIs.
 	Endpoint string `json:"endpoint"`
-	// MQTT is the address for devices, with mutual TLS.
+	// MQTT is the address for devices, with mutual TLS and for WebSocket.
 	MQTT string `json:"mqtt"`
 	// SMTP is the address of the built-in mailbox; empty where mails leave.
 	SMTP string `json:"smtp,omitempty"`

@@ -108,8 +108,8 @@ func New(s Services) http.Handler {
 		"iot": iotFront(s),
 
 		// iot-data has two names: the SDKs' and the documented one.
-		"iotdata":          iotDataFront(s),
-		"iotdevicegateway": iotDataFront(s),
+		"iotdata":        iotDataFront(s),
+		webSocketService: iotDataFront(s),
 
 		"cloudformation": cloudformationFront(s),
 		"s3":             newS3Front(s),

@@ -64,12 +64,22 @@ func (s *signature) scope() string {
 	return s.day + "/" + s.region + "/" + s.service + "/" + terminator
 }
 
+// webSocketService is what IoT's WebSocket requests are signed for.
+const webSocketService = "iotdevicegateway"
+
+// VerifyWebSocket is Verify for a request for MQTT over WebSocket (developer
+// guide, "MQTT over WSS"). It has the session token outside of the signature;
+// inside is taken, too.
+func (k *Keys) VerifyWebSocket(r *http.Request) (Caller, error) {
+	if scope := scopeOf(r); scope != "" && scope != webSocketService {
+		return Caller{}, forbidden("SignatureDoesNotMatch", "Credential should be scoped to correct service: '"+webSocketService+"'.")
+	}
+	return k.Verify(r)
+}
+
 // Verify checks the signature of a request and returns who made it. The body
 // that it leaves in the request has no aws-chunked encoding, and reading it
 // fails where it is not what was signed.
-//
-// IoT's WebSocket requests (developer guide, "MQTT over WSS") have the session
-// token outside of the signature; both forms are taken.
 func (k *Keys) Verify(r *http.Request) (Caller, error) {
 	s, err := readSignature(r)
 	if err != nil {
@@ -88,7 +98,7 @@ func (k *Keys) Verify(r *http.Request) (Caller, error) {
 	}
 	key := s.key(secret)
 	matches := s.matches(key, canonicalRequest(r, s, payload, true))
-	if !matches && s.service == "iotdevicegateway" {
+	if !matches && s.service == webSocketService {
 		matches = s.matches(key, canonicalRequest(r, s, payload, false))
 	}
 	if !matches {

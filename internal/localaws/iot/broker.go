@@ -2,7 +2,6 @@ package iot
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,31 +49,19 @@ func (s *Service) startBroker() error {
 	if err != nil {
 		return fmt.Errorf("listen for MQTT: %w", err)
 	}
-	l := &listener{tcp: tcp, tls: s.deviceTLS(), log: s.options.Log, ended: s.hook.ended, conns: map[*tls.Conn]bool{}}
+	l := &listener{
+		tcp: tcp, tls: s.deviceTLS(), verify: s.options.VerifyWebSocket, log: s.options.Log, ended: s.hook.ended, conns: map[*tls.Conn]bool{},
+		refused: func(err error) {
+			if !s.closing.Load() {
+				s.observe(Event{Kind: Refused, Detail: err.Error()})
+			}
+		},
+	}
 	s.address = l.Address()
 	if err := s.broker.AddListener(l); err != nil {
 		return errors.Join(err, tcp.Close())
 	}
 	return s.broker.Serve()
-}
-
-// deviceTLS asks for a client certificate and takes those that are registered
-// and active. Who signed it does not matter: the registry knows it or not.
-func (s *Service) deviceTLS() *tls.Config {
-	config := s.ca.serverConfig()
-	config.ClientAuth = tls.RequireAnyClientCert
-	config.VerifyConnection = func(state tls.ConnectionState) error {
-		peer := state.PeerCertificates[0]
-		_, err := s.certificateOf(peer)
-		if now := time.Now(); err == nil && (now.Before(peer.NotBefore) || now.After(peer.NotAfter)) {
-			err = x509.CertificateInvalidError{Cert: peer, Reason: x509.Expired}
-		}
-		if err != nil {
-			s.observe(Event{Kind: Refused, Detail: err.Error()})
-		}
-		return err
-	}
-	return config
 }
 
 // keepAlive is the interval that AWS IoT Core honours for the one asked for.

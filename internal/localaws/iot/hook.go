@@ -198,7 +198,7 @@ func (h *hook) OnWillSent(cl *mqtt.Client, pk packets.Packet) {
 
 func (h *hook) handOver(s *session, pk packets.Packet, isWill bool) {
 	h.service.process(&Message{
-		Topic: pk.TopicName, Payload: pk.Payload, ClientID: s.client.ID, Principal: s.certificateID, SourceIP: s.sourceIP,
+		Topic: pk.TopicName, Payload: pk.Payload, ClientID: s.client.ID, Principal: s.principal, SourceIP: s.sourceIP,
 		QoS: pk.FixedHeader.Qos, Retain: pk.FixedHeader.Retain, Will: isWill, Time: time.Now(),
 	})
 }
@@ -214,7 +214,7 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 	reason := s.disconnectReason(err)
 	if w := s.will; w != nil && !s.willSent.Load() && reason != clientInitiated {
 		m := &Message{
-			Topic: w.TopicName, Payload: w.Payload, ClientID: cl.ID, Principal: s.certificateID, SourceIP: s.sourceIP,
+			Topic: w.TopicName, Payload: w.Payload, ClientID: cl.ID, Principal: s.principal, SourceIP: s.sourceIP,
 			QoS: w.Qos, Retain: w.Retain, Will: true, Time: time.Now(),
 		}
 		if err := h.service.publish(m); err != nil {

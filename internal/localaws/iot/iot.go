@@ -5,8 +5,13 @@
 // Known differences from AWS IoT Core:
 //   - A CONNECT that the policy refuses is answered with CONNACK 5 (MQTT 3.1.1)
 //     or 0x87 (MQTT 5) before the connection is closed; AWS may just close it.
+//   - One port takes what AWS has two for: MQTT over mutual TLS (8883), and MQTT
+//     over mutual TLS with ALPN and over WebSocket (443).
 //   - A client certificate that is not registered or not active fails in the TLS
-//     handshake with the alert "bad certificate". SNI is not required.
+//     handshake with the alert "bad certificate". A client without one, and
+//     without ALPN, is closed after the handshake. SNI is not required.
+//   - Who connects over WebSocket with valid credentials may do everything, as in
+//     the APIs: IAM policies are not asked.
 //   - An MQTT 5 client whose connection is ended gets a DISCONNECT with a reason
 //     code; AWS may choose another code.
 //   - A SUBSCRIBE with a filter beyond the limits of a topic ends the connection.
@@ -34,6 +39,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,8 +59,11 @@ type Options struct {
 	IAM     *iam.Service
 	SNS     *sns.Service
 	Logs    *logs.Service
-	// MQTTAddress is where devices connect with mutual TLS. Default: a free port on 127.0.0.1.
+	// MQTTAddress is where devices connect. Default: a free port on 127.0.0.1.
 	MQTTAddress string
+	// VerifyWebSocket checks the signature of a request for MQTT over WebSocket
+	// and returns the unique ID of who signed it. Required.
+	VerifyWebSocket func(*http.Request) (userID string, err error)
 	// AuthorityDir keeps the key of the certificate authority. Default: the key is
 	// gone with the process.
 	AuthorityDir string
@@ -102,7 +111,8 @@ func New(o Options) (*Service, error) {
 // Start lets devices connect. The registry may be filled before.
 func (s *Service) Start() error { return s.startBroker() }
 
-// Address is where devices connect: 127.0.0.1 and the port, with mutual TLS.
+// Address is where devices connect: 127.0.0.1 and the port, for MQTT over mutual
+// TLS, with ALPN or without, and over WebSocket.
 func (s *Service) Address() string { return s.address }
 
 // RootCA is the PEM of the authority that signed the broker's certificate: what
@@ -163,7 +173,8 @@ type Message struct {
 	Payload []byte
 	// ClientID of the publisher; of the lost client for a will.
 	ClientID string
-	// Principal is the certificate id of the publisher.
+	// Principal is the certificate id of the publisher, or the unique ID of the
+	// AWS credentials that it has instead.
 	Principal string
 	SourceIP  string
 	QoS       byte

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -24,7 +25,11 @@ const (
 type listener struct {
 	tcp net.Listener
 	tls *tls.Config
-	log *slog.Logger
+	// verify returns who signed a WebSocket request.
+	verify func(*http.Request) (userID string, err error)
+	log    *slog.Logger
+	// refused is told of who gets no MQTT connection.
+	refused func(error)
 	// ended is told of each connection when mochi-mqtt is done with it.
 	ended func(net.Conn)
 
@@ -65,8 +70,13 @@ func (l *listener) serve(c *tls.Conn, establish listeners.EstablishFn) {
 	}
 	l.conns[c] = true
 	l.serving.Go(func() {
-		_ = establish(l.ID(), c) // how a connection ended is OnDisconnect's to tell
-		l.ended(c)
+		if t, err := l.open(c); err != nil {
+			_ = c.Close()
+			l.refused(err)
+		} else {
+			_ = establish(l.ID(), t) // how a connection ended is OnDisconnect's to tell
+			l.ended(t)
+		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.conns, c)

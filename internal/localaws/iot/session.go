@@ -1,7 +1,6 @@
 package iot
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -21,13 +20,16 @@ var errTakenOver = errors.New("another connection has taken the client ID")
 
 // A session is a connection from its CONNECT to its end.
 type session struct {
-	client        *mqtt.Client
-	conn          *tls.Conn
+	client *mqtt.Client
+	conn   *transport
+	// certificateID is empty for a client with AWS credentials.
 	certificateID string
-	sourceIP      string
-	context       map[string]string // for policies
-	will          *mqtt.Will
-	willSent      atomic.Bool
+	// principal is the certificate's id, or the unique ID of the credentials.
+	principal string
+	sourceIP  string
+	context   map[string]string // for policies
+	will      *mqtt.Will
+	willSent  atomic.Bool
 	// subscribing holds the filters of the SUBSCRIBE packet at hand.
 	subscribing atomic.Pointer[packets.Subscriptions]
 	// why the broker ends the connection; nil as long as it does not.
@@ -38,20 +40,23 @@ type session struct {
 
 // admit opens a session if certificate, policy and will allow it.
 func (h *hook) admit(cl *mqtt.Client) (*session, error) {
-	conn, ok := cl.Net.Conn.(*tls.Conn)
+	conn, ok := cl.Net.Conn.(*transport)
 	if !ok {
-		return nil, errors.New("the connection has no TLS")
+		return nil, fmt.Errorf("the connection is a %T", cl.Net.Conn)
 	}
-	peer := conn.ConnectionState().PeerCertificates[0]
-	s := &session{
-		client: cl, conn: conn, certificateID: fingerprint(peer.Raw), sourceIP: host(cl.Net.Remote),
-		ended: make(chan struct{}),
+	s := &session{client: cl, conn: conn, principal: conn.userID, sourceIP: host(cl.Net.Remote), ended: make(chan struct{})}
+	peer := conn.peer()
+	if peer != nil {
+		s.certificateID = fingerprint(peer.Raw)
+		s.principal = s.certificateID
 	}
 	// Known before the certificate is asked: one that is deactivated now either
 	// fails here or finds the session.
 	h.sessions.Store(cl.Net.Conn, s)
-	if _, err := h.service.certificateOf(peer); err != nil {
-		return nil, err
+	if peer != nil {
+		if _, err := h.service.certificateOf(peer); err != nil {
+			return nil, err
+		}
 	}
 	if len(cl.ID) > maxClientIDBytes {
 		return nil, fmt.Errorf("%w: it has %d bytes, at most %d are allowed", packets.ErrClientIdentifierNotValid, len(cl.ID), maxClientIDBytes)
@@ -116,8 +121,12 @@ func (h *hook) requirePublish(s *session, topic string, retain bool) error {
 	return nil
 }
 
-// require is an error unless the policies of the session's certificate allow the action.
+// require is an error unless the policies of the session's certificate allow the
+// action. Who has AWS credentials may do everything.
 func (h *hook) require(s *session, action, resource string) error {
+	if s.certificateID == "" {
+		return nil
+	}
 	arn := h.service.options.Account.ARN("iot", resource)
 	request := policy.Request{Action: action, Resource: arn, Context: s.context}
 	if h.service.decide(s.certificateID, request) != policy.Allow {
@@ -151,7 +160,7 @@ func (h *hook) takeOver(s *session) error {
 func (h *hook) end(s *session, why packets.Code) {
 	s.why.CompareAndSwap(nil, &why)
 	// Whoever reads nothing shall not hold up the others.
-	hurry := time.AfterFunc(farewell, func() { _ = s.conn.NetConn().Close() })
+	hurry := time.AfterFunc(farewell, func() { _ = s.conn.tls.NetConn().Close() })
 	defer hurry.Stop()
 	if s.client.Properties.ProtocolVersion == 5 {
 		_ = h.service.broker.DisconnectClient(s.client, why) // it returns the code that it was given
