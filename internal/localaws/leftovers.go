@@ -26,6 +26,9 @@ func (s *Server) Leftovers() []string {
 	for _, r := range s.IAM.ListRoles() {
 		add("role", r.Name)
 	}
+	for _, f := range s.Lambda.List() {
+		add("function", f.Name)
+	}
 	for _, g := range s.Logs.Groups() {
 		add("log group", g.Name)
 	}

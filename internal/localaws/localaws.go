@@ -30,6 +30,7 @@ import (
 	"lastwill/internal/localaws/ecr"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/lambda"
 	"lastwill/internal/localaws/logs"
 	"lastwill/internal/localaws/loopback"
 	"lastwill/internal/localaws/mail"
@@ -72,6 +73,7 @@ type Server struct {
 	IAM            *iam.Service
 	SNS            *sns.Service
 	SQS            *sqs.Service
+	Lambda         *lambda.Service
 	Logs           *logs.Service
 	SSM            *ssm.Service
 	ECR            *ecr.Service
@@ -85,6 +87,8 @@ type Server struct {
 	mailer   *mail.Mailer
 	http     *http.Server
 	state    state
+	answers  customAnswers
+	rootCA   caFile
 }
 
 // Start returns a Server whose ports are open.
@@ -112,6 +116,7 @@ func (s *Server) start(o Options) (err error) {
 	if s.S3, err = s3.New(below(o.DataDir, "objects")); err != nil {
 		return err
 	}
+	s.Lambda = s.newLambda()
 	s.SQS = sqs.New(Account, s.URL())
 	s.SNS = sns.New(Account, s.mailer, s.SQS, s.URL())
 	s.IoT, err = iot.New(iot.Options{
@@ -172,6 +177,7 @@ func (s *Server) serve() {
 	own := http.NewServeMux()
 	own.Handle("/_lwt/sns/", s.SNS.Handler())
 	own.HandleFunc("GET "+StatusPath, s.serveStatus)
+	own.Handle("PUT "+responsePath, &s.answers)
 	aws := api.New(api.Services{
 		Account: Account, Keys: s.keys,
 		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Logs: s.Logs, SNS: s.SNS, SQS: s.SQS,
@@ -200,6 +206,9 @@ func (s *Server) Flush(ctx context.Context) error { return s.mailer.Flush(ctx) }
 // all ports and saves the state. Further calls do nothing.
 func (s *Server) Close(ctx context.Context) error {
 	var errs []error
+	if s.http != nil {
+		s.CloudFormation.Wait() // a function of a custom resource needs the endpoint
+	}
 	if s.SQS != nil {
 		s.SQS.Stop() // who waits for messages would keep the server up
 	}
@@ -220,6 +229,7 @@ func (s *Server) Close(ctx context.Context) error {
 	if s.Mailbox != nil {
 		errs = append(errs, s.Mailbox.Close())
 	}
+	errs = append(errs, s.rootCA.remove())
 	if s.http != nil { // it was up: there is a state to keep
 		s.state.stop()
 		errs = append(errs, s.save())

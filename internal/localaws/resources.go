@@ -83,6 +83,26 @@ func (s *Server) resourceTypes() map[string]cloudformation.Type {
 			Update:      s.updateLogGroup,
 			Delete:      func(r request) error { return gone(s.Logs.Delete(r.PhysicalID)) },
 		},
+		"AWS::Lambda::Function": {
+			Properties: []string{
+				"Architectures", "Code", "Description", "Environment", "FunctionName", "Handler", "LoggingConfig",
+				"MemorySize", "Role", "Runtime", "Tags", "Timeout",
+			},
+			Required:    []string{"Code", "Role"},
+			Replacement: []string{"FunctionName"},
+			Create:      s.createFunction,
+			Update:      s.updateFunction,
+			Delete:      func(r request) error { return gone(s.Lambda.Delete(r.PhysicalID)) },
+		},
+		cloudformation.CustomResourceType: {
+			AnyProperties: true,
+			Required:      []string{"ServiceToken"},
+			Replacement:   []string{"ServiceToken"},
+			Slow:          true,
+			Create:        s.createCustom,
+			Update:        s.updateCustom,
+			Delete:        s.deleteCustom,
+		},
 		"AWS::SSM::Parameter": {
 			Properties:  []string{"Name", "Type", "Value"},
 			Required:    []string{"Type", "Value"},

@@ -17,6 +17,7 @@ import (
 	"lastwill/internal/localaws/ecr"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/lambda"
 	"lastwill/internal/localaws/logs"
 	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/sns"
@@ -50,6 +51,7 @@ type document struct {
 	SSM            *ssm.Service
 	ECR            *ecr.Service
 	S3             *s3.Service
+	Lambda         *lambda.Service
 	Logs           *logs.Service
 	SNS            *sns.Service
 	SQS            *sqs.Service
@@ -58,7 +60,7 @@ type document struct {
 }
 
 func (s *Server) document() document {
-	return document{formatVersion, s.IAM, s.SSM, s.ECR, s.S3, s.Logs, s.SNS, s.SQS, s.IoT, s.CloudFormation}
+	return document{formatVersion, s.IAM, s.SSM, s.ECR, s.S3, s.Lambda, s.Logs, s.SNS, s.SQS, s.IoT, s.CloudFormation}
 }
 
 // atomically runs a change that no save may see half of.

@@ -5,7 +5,8 @@
 // Known differences from AWS:
 //   - Requests may be made over HTTP, as the endpoint is on loopback only.
 //   - Who has valid credentials may do everything: policies of the caller are not
-//     asked. AssumeRole asks the role's trust policy.
+//     asked, but those of a role that a function acts in. AssumeRole asks the
+//     role's trust policy.
 //   - A parameter that this endpoint does not support is refused by name, also
 //     where AWS would take it.
 //   - IoT's DescribeEndpoint answers with host and port; on AWS it is a host name.
@@ -26,6 +27,7 @@ import (
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/logs"
+	"lastwill/internal/localaws/policy"
 	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/sns"
 	"lastwill/internal/localaws/sqs"
@@ -78,6 +80,9 @@ type call struct {
 	// id is unique, for people who compare logs.
 	id     string
 	caller Caller
+	// identity is whose policies are asked; nil for callers who may do everything.
+	identity policy.Identity
+	account  awsapi.Account
 	// payload is the body where it is no part of the input, as in iot-data's Publish.
 	payload []byte
 }
@@ -102,7 +107,7 @@ type nothing struct{}
 // New returns the handler of all requests to AWS's APIs. It must get the path as
 // it was sent: an http.ServeMux before it would clean it.
 func New(s Services) http.Handler {
-	return &handler{keys: s.Keys, large: make(chan struct{}, largeBodies), fronts: map[string]front{
+	return &handler{keys: s.Keys, iam: s.IAM, account: s.Account, large: make(chan struct{}, largeBodies), fronts: map[string]front{
 		"sts": stsFront(s),
 		"ssm": ssmFront(s),
 		"iot": iotFront(s),
@@ -120,9 +125,11 @@ func New(s Services) http.Handler {
 }
 
 type handler struct {
-	keys   *Keys
-	large  chan struct{}    // has an entry for each large body that is being read
-	fronts map[string]front // by the service's name in the credential scope
+	keys    *Keys
+	iam     *iam.Service
+	account awsapi.Account
+	large   chan struct{}    // has an entry for each large body that is being read
+	fronts  map[string]front // by the service's name in the credential scope
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -148,6 +155,10 @@ func (h *handler) serve(w http.ResponseWriter, c *call, f front) (err error) {
 	c.Body = http.MaxBytesReader(w, c.Body, f.limit())
 	if c.caller, err = h.keys.Verify(c.Request); err != nil {
 		return err
+	}
+	if c.caller.Role != "" {
+		c.account = h.account
+		c.identity = h.iam.Session(c.caller.Role, c.caller.ARN)
 	}
 	return f.serve(w, c)
 }

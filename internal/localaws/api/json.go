@@ -24,6 +24,7 @@ type jsonFront struct {
 var jsonCodes = map[string]string{
 	errUnknownKey.Code:   "UnrecognizedClientException",
 	errTokenExpired.Code: "ExpiredTokenException",
+	errDenied:            "AccessDeniedException",
 }
 
 func (jsonFront) limit() int64             { return maxBody }
@@ -40,12 +41,25 @@ func (f jsonFront) serve(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.authorize(f.service, name, func(input string) string { return textIn(body, input) }); err != nil {
+		return err
+	}
 	out, err := run(c, func(in any) error { return decodeJSON(body, in) })
 	if err != nil {
 		return err
 	}
 	writeJSON(w, c, http.StatusOK, out)
 	return nil
+}
+
+// textIn returns a member of a JSON object that is text, "" if there is none.
+func textIn(body []byte, name string) string {
+	var members map[string]json.RawMessage
+	var text string
+	if json.Unmarshal(body, &members) != nil || json.Unmarshal(members[name], &text) != nil {
+		return ""
+	}
+	return text
 }
 
 func (f jsonFront) fail(w http.ResponseWriter, c *call, err *awsapi.Error) { failJSON(w, c, err) }

@@ -25,6 +25,9 @@ type Caller struct {
 	ARN string
 	// UserID is AWS's unique identifier of the same.
 	UserID string
+	// Role is the name of the role that a service acts in, and whose policies are
+	// asked. Default: the caller may do everything.
+	Role string
 }
 
 // Keys know the credentials of one account: the test credentials and those that
@@ -46,6 +49,7 @@ type session struct {
 	AccessKeyID string    `json:"k"`
 	ARN         string    `json:"a"`
 	UserID      string    `json:"u"`
+	Role        string    `json:"r,omitempty"`
 	Expires     time.Time `json:"e"`
 }
 
@@ -57,9 +61,9 @@ type Credentials struct {
 	Expiration      time.Time
 }
 
-// issue gives out credentials.
-func (k *Keys) issue(c Caller, life time.Duration) (Credentials, error) {
-	s := session{AccessKeyID: "ASIA" + rand.Text()[:16], ARN: c.ARN, UserID: c.UserID, Expires: k.now().Add(life).UTC().Truncate(time.Second)}
+// Issue gives out credentials.
+func (k *Keys) Issue(c Caller, life time.Duration) (Credentials, error) {
+	s := session{AccessKeyID: "ASIA" + rand.Text()[:16], ARN: c.ARN, UserID: c.UserID, Role: c.Role, Expires: k.now().Add(life).UTC().Truncate(time.Second)}
 	payload, err := json.Marshal(s)
 	if err != nil {
 		return Credentials{}, err
@@ -100,5 +104,5 @@ func (k *Keys) find(accessKeyID, token string) (c Caller, secret string, err err
 	if !k.now().Before(s.Expires) {
 		return c, "", errTokenExpired
 	}
-	return Caller{ARN: s.ARN, UserID: s.UserID}, k.sessionSecret(accessKeyID), nil
+	return Caller{ARN: s.ARN, UserID: s.UserID, Role: s.Role}, k.sessionSecret(accessKeyID), nil
 }

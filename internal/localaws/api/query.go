@@ -38,6 +38,9 @@ func (f queryFront) serve(w http.ResponseWriter, c *call) error {
 	}
 	form.Del("Action")
 	form.Del("Version")
+	if err := c.authorize(f.service, action, form.Get); err != nil {
+		return err
+	}
 	out, err := run(c, func(in any) error { return decodeForm(form, in) })
 	if err != nil {
 		return err

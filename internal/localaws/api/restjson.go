@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -53,6 +54,10 @@ func (f restFront) serve(w http.ResponseWriter, c *call) error {
 	}
 	if r.principalHeader != "" {
 		inputs["principal"] = c.Header.Get(r.principalHeader)
+	}
+	err = c.authorize(f.service, r.name, func(name string) string { return cmp.Or(inputs[name], textIn(body, name)) })
+	if err != nil {
+		return err
 	}
 	out, err := r.run(c, func(in any) error { return decodeREST(body, inputs, in) })
 	if err != nil {

@@ -76,6 +76,6 @@ func (a stsAPI) assumeRole(c *call, in assumeRoleInput) (out assumeRoleOutput, e
 		return out, err
 	}
 	out.AssumedRoleUser.Arn, out.AssumedRoleUser.AssumedRoleID = assumed.ARN, assumed.UserID
-	out.Credentials, err = a.keys.issue(assumed, time.Duration(seconds)*time.Second)
+	out.Credentials, err = a.keys.Issue(assumed, time.Duration(seconds)*time.Second)
 	return out, err
 }

@@ -252,7 +252,7 @@ func (s *Service) modification(r *Resource, old, now ResourceDefinition, touched
 			c.Properties = append(c.Properties, name)
 		}
 	}
-	kind := s.options.Types[now.Type]
+	kind, _ := s.options.kind(now.Type)
 	if old.Type != now.Type || kind.Update == nil && len(c.Properties) > 0 ||
 		slices.ContainsFunc(c.Properties, func(name string) bool { return slices.Contains(kind.Replacement, name) }) {
 		c.Replacement = "True"

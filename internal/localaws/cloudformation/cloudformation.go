@@ -37,11 +37,29 @@ type Type struct {
 	Update func(Request) (Result, error)
 	// Delete removes it. A resource that is gone already is no error.
 	Delete func(Request) error
+	// AnyProperties takes properties of every name.
+	AnyProperties bool
+	// Slow tells that the functions above may take minutes and call this endpoint
+	// themselves: a save does not wait for them, so that after a crash one may run
+	// a second time.
+	Slow bool
+}
+
+// CustomResourceType is the type of all resources whose type begins with Custom::.
+const CustomResourceType = "AWS::CloudFormation::CustomResource"
+
+// kind finds a resource type.
+func (o Options) kind(name string) (Type, bool) {
+	if strings.HasPrefix(name, "Custom::") {
+		name = CustomResourceType
+	}
+	kind, ok := o.Types[name]
+	return kind, ok
 }
 
 // A Request asks a Type to do something with one resource.
 type Request struct {
-	StackName, StackID, LogicalID string
+	StackName, StackID, LogicalID, Type string
 	// PhysicalID of the existing resource; empty on create.
 	PhysicalID string
 	// Properties with all intrinsics resolved.
@@ -69,6 +87,9 @@ type Result struct {
 	PhysicalID string
 	// Attributes are what Fn::GetAtt returns.
 	Attributes map[string]any
+	// Partial tells, beside an error, that the resource may be there all the same:
+	// the rollback deletes it, or changes it back.
+	Partial bool
 }
 
 // A Stack as callers see it: a copy.

@@ -178,7 +178,7 @@ func (op *operation) applyResource(id string) error {
 
 // prepare resolves and checks the properties of a resource.
 func (op *operation) prepare(r *Resource) (Type, error) {
-	kind, ok := op.service.options.Types[r.Type]
+	kind, ok := op.service.options.kind(r.Type)
 	if !ok {
 		return kind, fmt.Errorf("resource type %s is not supported here", r.Type)
 	}
@@ -193,7 +193,7 @@ func (op *operation) prepare(r *Resource) (Type, error) {
 // check refuses properties that the type does not have, and missing ones.
 func (t Type) check(properties map[string]any) error {
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
-		if !slices.Contains(t.Properties, name) {
+		if !t.AnyProperties && !slices.Contains(t.Properties, name) {
 			return fmt.Errorf("property %s is not supported here (supported: %s)", name, strings.Join(t.Properties, ", "))
 		}
 	}
@@ -207,6 +207,7 @@ func (t Type) check(properties map[string]any) error {
 
 func changed(kind Type, existing, wanted *Resource) bool {
 	return existing.Type != wanted.Type || !reflect.DeepEqual(existing.Properties, wanted.Properties) ||
+		strings.HasSuffix(existing.Status, "_FAILED") ||
 		slices.Contains(kind.Properties, "Tags") && !maps.Equal(existing.Tags, wanted.Tags)
 }
 
@@ -221,7 +222,7 @@ func needsReplacement(kind Type, existing, wanted *Resource) bool {
 
 func (op *operation) createResource(kind Type, r *Resource) error {
 	op.event(r, "CREATE_IN_PROGRESS", "")
-	if err := op.change(kind.Create, r, nil, undo{Now: r}); err != nil {
+	if err := op.change(kind, kind.Create, r, nil, undo{Now: r}); err != nil {
 		op.event(r, "CREATE_FAILED", err.Error())
 		return fmt.Errorf("%s: %w", r.LogicalID, err)
 	}
@@ -232,7 +233,7 @@ func (op *operation) createResource(kind Type, r *Resource) error {
 func (op *operation) updateResource(kind Type, existing, r *Resource) error {
 	r.PhysicalID = existing.PhysicalID
 	op.event(r, "UPDATE_IN_PROGRESS", "")
-	if err := op.change(kind.Update, r, existing.Properties, undo{Now: r, Before: existing}); err != nil {
+	if err := op.change(kind, kind.Update, r, existing.Properties, undo{Now: r, Before: existing}); err != nil {
 		op.event(r, "UPDATE_FAILED", err.Error())
 		return fmt.Errorf("%s: %w", r.LogicalID, err)
 	}
@@ -249,7 +250,7 @@ func (op *operation) replaceResource(kind Type, existing, r *Resource) error {
 		return fmt.Errorf("%s: %w", r.LogicalID, err)
 	}
 	op.event(r, "UPDATE_IN_PROGRESS", "Requested update requires the creation of a new physical resource; hence creating one.")
-	if err := op.change(kind.Create, r, nil, undo{Now: r, Before: existing, Replaced: true}); err != nil {
+	if err := op.change(kind, kind.Create, r, nil, undo{Now: r, Before: existing, Replaced: true}); err != nil {
 		op.event(r, "UPDATE_FAILED", err.Error())
 		return fmt.Errorf("%s: %w", r.LogicalID, err)
 	}
@@ -258,16 +259,20 @@ func (op *operation) replaceResource(kind Type, existing, r *Resource) error {
 }
 
 // change makes or changes a resource and records it with the way back.
-func (op *operation) change(do func(Request) (Result, error), r *Resource, previous map[string]any, u undo) (err error) {
-	op.service.options.Atomically(func() {
-		var result Result
-		if result, err = do(op.request(r, previous)); err != nil {
+func (op *operation) change(kind Type, do func(Request) (Result, error), r *Resource, previous map[string]any, u undo) error {
+	var result Result
+	var err error
+	op.run(kind, func() {
+		result, err = do(op.request(r, previous))
+	}, func() {
+		if err != nil && !result.Partial {
 			return
 		}
 		op.service.mu.Lock()
 		defer op.service.mu.Unlock()
 		r.PhysicalID, r.Attributes = result.PhysicalID, result.Attributes
 		op.stack.Resources[r.LogicalID] = r
+		u.Replaced = u.Replaced || u.Before != nil && u.Before.PhysicalID != r.PhysicalID
 		pending := op.stack.Pending
 		pending.Undo = append(pending.Undo, u)
 		if u.Replaced {
@@ -275,6 +280,20 @@ func (op *operation) change(do func(Request) (Result, error), r *Resource, previ
 		}
 	})
 	return err
+}
+
+// run does something with a resource and records it, so that no save sees the one
+// without the other, unless the first takes too long to wait for.
+func (op *operation) run(kind Type, do, record func()) {
+	if kind.Slow {
+		do()
+		op.service.options.Atomically(record)
+		return
+	}
+	op.service.options.Atomically(func() {
+		do()
+		record()
+	})
 }
 
 // keep takes over what a template says of a resource beside its properties.
@@ -360,13 +379,17 @@ func (op *operation) takeBackOne(u undo) (err error) {
 		restored = &copied
 		op.event(restored, "UPDATE_IN_PROGRESS", "")
 	}
-	op.service.options.Atomically(func() {
-		result := Result{}
+	kind, result := Type{}, Result{}
+	if inPlace {
+		kind, _ = op.service.options.kind(restored.Type)
+	}
+	op.run(kind, func() {
 		if inPlace {
-			result, err = op.service.options.Types[restored.Type].Update(op.request(restored, u.Now.Properties))
-			if err != nil {
-				return
-			}
+			result, err = kind.Update(op.request(restored, u.Now.Properties))
+		}
+	}, func() {
+		if err != nil {
+			return
 		}
 		op.service.mu.Lock()
 		defer op.service.mu.Unlock()
@@ -427,14 +450,16 @@ func (op *operation) deleteInOrder(resources []*Resource, retain func(*Resource)
 
 func (op *operation) deleteResource(r *Resource, retain bool) (err error) {
 	done := "DELETE_SKIPPED"
-	remove := func(Request) error { return nil }
+	kind := Type{Delete: func(Request) error { return nil }}
 	if !retain {
 		done = "DELETE_COMPLETE"
-		remove = op.service.options.Types[r.Type].Delete
+		kind, _ = op.service.options.kind(r.Type)
 		op.event(r, "DELETE_IN_PROGRESS", "")
 	}
-	op.service.options.Atomically(func() {
-		if err = remove(op.request(r, nil)); err != nil {
+	op.run(kind, func() {
+		err = kind.Delete(op.request(r, nil))
+	}, func() {
+		if err != nil {
 			return
 		}
 		op.service.mu.Lock()
@@ -451,7 +476,7 @@ func (op *operation) deleteResource(r *Resource, retain bool) (err error) {
 
 func (op *operation) request(r *Resource, previous map[string]any) Request {
 	return Request{
-		StackName: op.stack.Name, StackID: op.stack.ID, LogicalID: r.LogicalID,
+		StackName: op.stack.Name, StackID: op.stack.ID, LogicalID: r.LogicalID, Type: r.Type,
 		PhysicalID: r.PhysicalID, Properties: r.Properties, Previous: previous, Tags: r.Tags,
 	}
 }

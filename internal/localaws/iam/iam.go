@@ -180,6 +180,11 @@ func (s *Service) Assume(arn, service string, context map[string]string) (policy
 	return &session{service: s, role: r.Name, arn: s.sessionARN(r, strings.Split(service, ".")[0])}, nil
 }
 
+// Session is the identity of credentials that were given out for a role.
+func (s *Service) Session(roleName, sessionARN string) policy.Identity {
+	return &session{service: s, role: roleName, arn: sessionARN}
+}
+
 // AssumeAs lets somebody act as a role under a session name, and returns the
 // session's ARN and unique id.
 func (s *Service) AssumeAs(arn string, who policy.Principal, sessionName string, context map[string]string) (sessionARN, id string, err error) {
