@@ -183,7 +183,7 @@ func TestACustomResourceLivesAndDies(t *testing.T) {
 	if got := stack.Resources["Check"].PhysicalID; got != "custom" {
 		t.Errorf("its physical id is %q", got)
 	}
-	stack, err = c.updateCustom(t, "answer again", nil)
+	_, err = c.updateCustom(t, "answer again", nil)
 	check(t, err)
 	stack, err = c.updateCustom(t, "move", nil)
 	check(t, err)

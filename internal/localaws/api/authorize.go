@@ -35,8 +35,8 @@ var resources = map[string]string{
 	"sns:Subscribe":                 "{TopicArn}",
 	"sns:GetTopicAttributes":        "{TopicArn}",
 	"sns:ListSubscriptionsByTopic":  "{TopicArn}",
-	"sns:Unsubscribe":               "{SubscriptionArn}",
-	"sns:GetSubscriptionAttributes": "{SubscriptionArn}",
+	"sns:Unsubscribe":               "*",
+	"sns:GetSubscriptionAttributes": "*",
 
 	"sqs:CreateQueue":        "{QueueName}",
 	"sqs:GetQueueUrl":        "{QueueName}",

@@ -54,7 +54,7 @@ func (s *Service) invoke(ctx context.Context, name, id string, event []byte) ([]
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what is left is in the temp folder
 	archive, err := s.code(f)
 	if err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func unpack(archive *zip.Reader, dir string) error {
 		if !filepath.IsLocal(file.Name) {
 			return fmt.Errorf("%q leads out of the archive", file.Name)
 		}
-		if err := unpackFile(file, filepath.Join(dir, file.Name)); err != nil {
+		if err := unpackFile(file, filepath.Join(dir, file.Name)); err != nil { //nolint:gosec // the name is local
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ func run(ctx context.Context, f Function, id string, event []byte, dir string, e
 		done: make(chan struct{}),
 	}
 	server := &http.Server{Handler: api.handler(), ReadHeaderTimeout: 10 * time.Second}
-	defer server.Close()
+	defer func() { _ = server.Close() }()      // nobody is connected any more
 	go func() { _ = server.Serve(listener) }() // it ends with ErrServerClosed
 
 	cmd := exec.CommandContext(ctx, filepath.Join(dir, bootstrap))
