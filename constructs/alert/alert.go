@@ -179,6 +179,8 @@ func (a *Alert) addRule(scope constructs.Construct, props Props) {
 			}},
 		},
 	})
+	// AWS IoT tries the role while it creates the rule, even a disabled one.
+	a.Rule.AddResourceDependency(a.Role, nil)
 }
 
 func description(props Props) *string {

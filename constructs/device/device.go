@@ -74,9 +74,9 @@ func New(scope constructs.Construct, id string, props Props) *Devices {
 // add names constructs with a dot, which no thing's name has: a thing may be
 // called Policy or pumpCertificate.
 //
-// It relies on references alone for the order of resources: an attachment
-// names both of its ends, so that CloudFormation makes it after them and
-// deletes it before them, as AWS IoT demands (DeleteConflict).
+// An attachment depends on both of its ends in so many words, beside naming
+// them: AWS IoT refuses to delete an end that is still attached (DeleteConflict),
+// and a reference that somebody replaces by a name would lose that order.
 func (d *Devices) add(scope constructs.Construct, t Thing) {
 	thing := awsiot.NewCfnThing(scope, jsii.String(t.Name+".Thing"), &awsiot.CfnThingProps{ThingName: jsii.String(t.Name)})
 	certificate := awsiot.NewCfnCertificate(scope, jsii.String(t.Name+".Certificate"), &awsiot.CfnCertificateProps{
@@ -84,14 +84,18 @@ func (d *Devices) add(scope constructs.Construct, t Thing) {
 		Status:                    jsii.String("ACTIVE"),
 	})
 	principal := certificate.AttrArn()
-	awsiot.NewCfnThingPrincipalAttachment(scope, jsii.String(t.Name+".ThingAttachment"), &awsiot.CfnThingPrincipalAttachmentProps{
+	toThing := awsiot.NewCfnThingPrincipalAttachment(scope, jsii.String(t.Name+".ThingAttachment"), &awsiot.CfnThingPrincipalAttachmentProps{
 		ThingName: thing.Ref(),
 		Principal: principal,
 	})
-	awsiot.NewCfnPolicyPrincipalAttachment(scope, jsii.String(t.Name+".PolicyAttachment"), &awsiot.CfnPolicyPrincipalAttachmentProps{
+	toThing.AddResourceDependency(thing, nil)
+	toThing.AddResourceDependency(certificate, nil)
+	toPolicy := awsiot.NewCfnPolicyPrincipalAttachment(scope, jsii.String(t.Name+".PolicyAttachment"), &awsiot.CfnPolicyPrincipalAttachmentProps{
 		PolicyName: d.Policy.Ref(),
 		Principal:  principal,
 	})
+	toPolicy.AddResourceDependency(d.Policy, nil)
+	toPolicy.AddResourceDependency(certificate, nil)
 	d.Things = append(d.Things, thing)
 	d.Certificates = append(d.Certificates, certificate)
 }

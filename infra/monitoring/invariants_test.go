@@ -127,8 +127,11 @@ func attachmentsDependOnBothEnds(t *testing.T, tpl template, c monitoring.Config
 	for id, r := range tpl.Resources {
 		for _, end := range ends[r.Type] {
 			seen++
-			if dependencies(tpl, r)[end] != 1 {
-				t.Errorf("%s does not depend on one %s", id, end)
+			if n := dependencies(tpl, r)[end]; n != 1 {
+				t.Errorf("%s depends on %d of %s, want 1", id, n, end)
+			}
+			if n := referenced(tpl, r)[end]; n != 1 {
+				t.Errorf("%s names %d of %s, want 1", id, n, end)
 			}
 		}
 	}
@@ -142,8 +145,8 @@ func ruleDependsOnPermissions(t *testing.T, tpl template, _ monitoring.Config) {
 	for id, r := range tpl.Resources {
 		switch r.Type {
 		case "AWS::IoT::TopicRule":
-			if dependencies(tpl, r)["AWS::IAM::Role"] != 1 {
-				t.Errorf("%s does not depend on one role", id)
+			if n := dependencies(tpl, r)["AWS::IAM::Role"]; n != 1 {
+				t.Errorf("%s depends on %d roles, want 1", id, n)
 			}
 		case "AWS::IAM::Role":
 			if len(list(r.Properties["Policies"])) == 0 {
@@ -218,12 +221,18 @@ func statements(v any) []map[string]any {
 	return found
 }
 
-// dependencies counts the resources that r names, by type.
+// dependencies counts by type what r depends on in so many words.
 func dependencies(tpl template, r resource) map[string]int {
-	ids := map[string]bool{}
+	types := map[string]int{}
 	for _, id := range list(r.DependsOn) {
-		ids[id.(string)] = true
+		types[tpl.Resources[id.(string)].Type]++
 	}
+	return types
+}
+
+// referenced counts by type the resources that r's properties name.
+func referenced(tpl template, r resource) map[string]int {
+	ids := map[string]bool{}
 	references(r.Properties, ids)
 	types := map[string]int{}
 	for id := range ids {
