@@ -168,6 +168,9 @@ func (c Config) problems() Problems {
 		}
 	}
 	p.add("keepAlive", checkKeepAlive(c.KeepAlive))
+	if c.Certs == "" {
+		p.add("certs", errors.New("no folder for keys and CSRs: name one, such as certs"))
+	}
 	if c.Account != "" && !account.MatchString(c.Account) {
 		p.add("account", fmt.Errorf("%q is no AWS account: give its 12 digits, as text", c.Account))
 	}
@@ -335,13 +338,25 @@ func (r *reader) refuseUnknown() {
 // @aws-cdk/core:validateAgainstDefaultRules.
 func belongsToCDK(key string) bool { return strings.ContainsAny(key, ":/") }
 
+// shown is a value as its user wrote it: a string of the command line, or JSON.
+func shown(value any) string {
+	if s, ok := value.(string); ok {
+		return s
+	}
+	b, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return string(b)
+}
+
 func (r *reader) text(key string, into *string) {
 	switch v := r.lookup(key).(type) {
 	case nil:
 	case string:
 		*into = v
 	default:
-		r.problem(key, "%v is not a text: put it in quotes", v)
+		r.problem(key, "%s is not a text: put it in quotes", shown(v))
 	}
 }
 
@@ -352,7 +367,7 @@ func (r *reader) flag(key string, into *bool) {
 	}
 	b, err := strconv.ParseBool(fmt.Sprint(value))
 	if err != nil {
-		r.problem(key, "%v is neither true nor false", value)
+		r.problem(key, "%s is neither true nor false", shown(value))
 		return
 	}
 	*into = b
@@ -365,7 +380,7 @@ func (r *reader) list(key string, into *[]string) {
 	}
 	list, ok := texts(value)
 	if !ok {
-		r.problem(key, "%v is not a list: give one value, several with commas between, or a JSON list of strings", value)
+		r.problem(key, "%s is not a list: give one value, several with commas between, or a JSON list of strings", shown(value))
 		return
 	}
 	*into = list
@@ -404,9 +419,9 @@ func (r *reader) seconds(key string, into *time.Duration) {
 	if value == nil {
 		return
 	}
-	n, err := strconv.ParseInt(fmt.Sprint(value), 10, 32)
+	n, err := strconv.ParseInt(shown(value), 10, 32)
 	if err != nil {
-		r.problem(key, "%v is no number of seconds: give a whole number, such as 30", value)
+		r.problem(key, "%s is no number of seconds: give a whole number, such as 30", shown(value))
 		return
 	}
 	*into = time.Duration(n) * time.Second

@@ -119,6 +119,7 @@ func TestEachProblemHasValueAndFix(t *testing.T) {
 		{"part of an account", "account", "1234", `account: "1234" is no AWS account: give its 12 digits, as text`},
 		{"a place that is no region", "region", "Frankfurt", `region: "Frankfurt" is no AWS region: give one such as eu-central-1`},
 		{"neither yes nor no", "removeLogs", "perhaps", `removeLogs: perhaps is neither true nor false`},
+		{"no folder for keys", "certs", "", `certs: no folder for keys and CSRs: name one, such as certs`},
 		{"keep alive with a unit", "keepAlive", "30s", `keepAlive: 30s is no number of seconds: give a whole number, such as 30`},
 	}
 	for _, c := range cases {
@@ -131,6 +132,31 @@ func TestEachProblemHasValueAndFix(t *testing.T) {
 				t.Errorf("got %s\nwant %s", got, want)
 			}
 		})
+	}
+}
+
+// cdk.json can hold any JSON where a text, a list or a number belongs.
+func TestOddValuesAreShownAsTheyWereWritten(t *testing.T) {
+	_, err := configFrom(map[string]any{
+		"environment": 7.0,
+		"email":       map[string]any{"to": "ops@example.com"},
+		"things":      []any{1.0, nil},
+		"willTopic":   []any{"a"},
+		"keepAlive":   map[string]any{"seconds": []any{30.0}},
+		"certs":       nil,
+	})
+	want := `problems with the configuration: 5
+  environment: 7 is not a text: put it in quotes
+  email: {"to":"ops@example.com"} is not a list: give one value, several with commas between, or a JSON list of strings
+  things: [1,null] is not a list: give one value, several with commas between, or a JSON list of strings
+  willTopic: ["a"] is not a text: put it in quotes
+  keepAlive: {"seconds":[30]} is no number of seconds: give a whole number, such as 30`
+	if got := fmt.Sprint(err); got != want {
+		t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
+	}
+	_, err = configFrom(map[string]any{"email": "ops@example.com", "keepAlive": 1e7})
+	if want := "keepAlive: 10000000 seconds: AWS IoT Core honours 30 to 1200"; !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("err = %v, want %q in it", err, want)
 	}
 }
 

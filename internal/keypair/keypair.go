@@ -35,10 +35,10 @@ func CSRFile(dir, thing string) string { return filepath.Join(dir, thing+".csr")
 // enough: its key may live on the device.
 func Ensure(dir, thing string, create bool) (csrPEM string, err error) {
 	csr, err := readCSR(CSRFile(dir, thing))
-	if errors.Is(err, fs.ErrNotExist) && create {
+	switch missing := errors.Is(err, fs.ErrNotExist); {
+	case missing && create:
 		csr, err = makeCSR(dir, thing)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
+	case missing:
 		return "", fmt.Errorf("%s is missing: run npx cdk synth with the same settings on a workstation, which makes %s and this CSR, and commit the CSR (git add -f)",
 			CSRFile(dir, thing), KeyFile(dir, thing))
 	}
@@ -59,7 +59,7 @@ func Ensure(dir, thing string, create bool) (csrPEM string, err error) {
 // makeCSR makes a CSR for the key of a thing, and the key if there is none.
 func makeCSR(dir, thing string) (*x509.CertificateRequest, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder for keys and CSRs: %w", err)
+		return nil, fmt.Errorf("make the folder for keys and CSRs: %w: name one that can be made", err)
 	}
 	key, err := readKey(KeyFile(dir, thing))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -158,6 +158,9 @@ func readKey(path string) (crypto.Signer, error) {
 // readPEM returns the first block of one of the types.
 func readPEM(path string, types ...string) ([]byte, error) {
 	rest, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: make it readable, or name another folder", err)
+	}
 	if err != nil {
 		return nil, err
 	}

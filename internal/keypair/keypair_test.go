@@ -176,6 +176,22 @@ func TestEnsureMakesNothingOnABuildMachine(t *testing.T) {
 	}
 }
 
+func TestEnsureSaysWhyAFolderIsNoGood(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{
+		filepath.Join(file, "certs"): "not a directory: make it readable, or name another folder",
+		"/proc/certs":                "make the folder for keys and CSRs: mkdir /proc/certs: ",
+	} {
+		if _, err := keypair.Ensure(dir, "lwtThing", true); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: err = %v, want %q in it", dir, err, want)
+		}
+	}
+}
+
 func FuzzEnsureNeverPanicsOrWrites(f *testing.F) {
 	f.Add(keyPEM(p256), csrPEM(p256))
 	f.Add(keyPEM(rsa1024), csrPEM(ed))
