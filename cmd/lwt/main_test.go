@@ -1,9 +1,19 @@
 package main
 
 import (
+	"context"
+	"os"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"lastwill/internal/localaws"
+	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/localtest"
+	"lastwill/internal/will"
 )
 
 // TestMain lets scripts execute lwt itself: this test binary runs main when it
@@ -12,7 +22,75 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"lwt": main})
 }
 
+// scriptPatience is how long an event may take before a script gives up on it. It only
+// matters to scripts that fail.
+const scriptPatience = 30 * time.Second
+
+// A world is what a script's commands share: an endpoint with the scenario, if
+// the script has asked for one.
+type world struct {
+	testing.TB
+	server *localaws.Server
+	events *recorder
+	before []string
+}
+
+type worldKey struct{}
+
+// scriptCommands are the scripts' own:
+//
+//	deployed        starts an endpoint with the scenario, and sets up the
+//	                environment as lwt local env does
+//	connected TEXT  waits for a client whose ID begins with the text
+//	disable         disables the topic rule
+//	unchanged       wants everything in the account as it was after deployed
+var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args []string){
+	"deployed": func(w *world, ts *testscript.TestScript, _ []string) {
+		w.events = newRecorder()
+		w.server = localtest.Deploy(w, localaws.Options{ObserveIoT: w.events.record})
+		w.before = w.server.Leftovers()
+		status := w.server.Status()
+		for _, v := range append(endpointVariables(status), variable{"NO_PROXY", "127.0.0.1"}) {
+			ts.Setenv(v.name, v.value)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), []byte(status.RootCA), 0o600))
+		ts.Setenv("LWT_ROOT_CA", ts.MkAbs("ca.pem"))
+	},
+	"connected": func(w *world, ts *testscript.TestScript, args []string) {
+		ctx, cancel := context.WithTimeout(context.Background(), scriptPatience)
+		defer cancel()
+		_, err := w.events.wait(ctx, func(e iot.Event) bool {
+			return e.Kind == iot.Connected && strings.HasPrefix(e.ClientID, args[0])
+		})
+		ts.Check(err)
+	},
+	"disable": func(w *world, ts *testscript.TestScript, _ []string) {
+		ts.Check(w.server.IoT.SetTopicRuleDisabled(will.NamesFor("").Rule, true))
+	},
+	"unchanged": func(w *world, ts *testscript.TestScript, _ []string) {
+		if now := w.server.Leftovers(); !slices.Equal(now, w.before) {
+			ts.Fatalf("after the deployment there was %q, now there is %q", w.before, now)
+		}
+	},
+}
+
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+	cmds := map[string]func(ts *testscript.TestScript, neg bool, args []string){}
+	for name, command := range scriptCommands {
+		cmds[name] = func(ts *testscript.TestScript, neg bool, args []string) {
+			if neg {
+				ts.Fatalf("unsupported: ! %s", name)
+			}
+			command(ts.Value(worldKey{}).(*world), ts, args)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", Cmds: cmds,
+		Setup: func(env *testscript.Env) error {
+			env.Values[worldKey{}] = &world{TB: env.T().(testing.TB)}
+			env.Vars = append(env.Vars, "GORACE=atexit_sleep_ms=0") // the race detector's second of patience, at each exit
+			return nil
+		},
+	})
 }

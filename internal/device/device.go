@@ -89,6 +89,8 @@ type Config struct {
 	// Will is the Will Message. Default: the scenario's topic, payload and QoS,
 	// not retained.
 	Will Message
+	// NoWill lets the device leave no Will Message with the broker. Default: it does.
+	NoWill bool
 	// KeepAlive is the longest time in which the device sends nothing, in whole
 	// seconds. The broker gives up on it after 1.5 times that. Default: 30 s.
 	KeepAlive time.Duration
@@ -246,7 +248,7 @@ func (c Config) connect() packets.Packet {
 			Clean:            true,
 			Keepalive:        uint16(c.KeepAlive / time.Second),
 			ClientIdentifier: c.ClientID,
-			WillFlag:         true,
+			WillFlag:         !c.NoWill,
 			WillTopic:        c.Will.Topic,
 			WillPayload:      c.Will.Payload,
 			WillQos:          c.Will.QoS,

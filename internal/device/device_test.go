@@ -77,18 +77,24 @@ func connect(t *testing.T, cfg device.Config) *device.Device {
 func TestAWillFollowsADropAndNothingElse(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name  string
-		end   func(d *device.Device) error
-		wills []brokertest.Seen
+		name   string
+		noWill bool
+		end    func(d *device.Device) error
+		wills  []brokertest.Seen
 	}{
 		{
-			"a dropped socket yields the scenario's will, once",
+			"a dropped socket yields the scenario's will, once", false,
 			func(d *device.Device) error { _, err := d.Drop(); return err },
 			[]brokertest.Seen{{Topic: "/last/will/topic", Payload: scenarioWill}},
 		},
 		{
-			"a DISCONNECT yields none",
+			"a DISCONNECT yields none", false,
 			func(d *device.Device) error { return d.Disconnect() },
+			nil,
+		},
+		{
+			"a dropped socket yields none where none was left with the broker", true,
+			func(d *device.Device) error { _, err := d.Drop(); return err },
 			nil,
 		},
 	}
@@ -99,7 +105,9 @@ func TestAWillFollowsADropAndNothingElse(t *testing.T) {
 			o := brokertest.NewPeer(t, pki, b.addr).Observe(t, "/last/will/topic", "/lwt/connected/topic")
 			for _, tt := range tests {
 				t.Run(tt.name, func(t *testing.T) {
-					d := connect(t, config(t, pki, b.addr))
+					cfg := config(t, pki, b.addr)
+					cfg.NoWill = tt.noWill
+					d := connect(t, cfg)
 					if err := d.Announce(t.Context()); err != nil {
 						t.Fatal(err)
 					}

@@ -9,6 +9,7 @@
 package will
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -104,6 +105,28 @@ func (n Names) Thing(name string) string {
 		return name
 	}
 	return name + "-" + n.Environment
+}
+
+// maxCheckName is the longest name that a check gives to what it makes. The
+// common name of a certificate has the shortest limit (RFC 5280, ub-common-name).
+const maxCheckName = 64
+
+// CheckPrefix begins the names of all that checks of a thing's stack make: things,
+// client IDs, queues, and the common names of certificates. What a check could
+// not remove is found by it.
+func CheckPrefix(thing string) string {
+	const suffix = "-check-"
+	// Things may have colons in their names, queues may not.
+	thing = strings.ReplaceAll(thing, ":", "_")
+	return thing[:min(len(thing), maxCheckName-len(suffix)-checkIDLength)] + suffix
+}
+
+// checkIDLength is how long the part is that tells checks apart.
+const checkIDLength = 10
+
+// CheckName is the name of one check, unlike that of any other.
+func CheckName(thing string) string {
+	return CheckPrefix(thing) + strings.ToLower(rand.Text()[:checkIDLength])
 }
 
 // Payload is the Will Message of a client.

@@ -49,6 +49,23 @@ func TestTheScenariosTexts(t *testing.T) {
 	}
 }
 
+func TestCheckNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ claim, thing, prefix string }{
+		{"the scenario's", "lwtThing", "lwtThing-check-"},
+		{"a queue's name has no colons", "a:b", "a_b-check-"},
+		{"a certificate's common name has 64 characters", strings.Repeat("x", 128), strings.Repeat("x", 47) + "-check-"},
+	} {
+		name := CheckName(c.thing)
+		if CheckPrefix(c.thing) != c.prefix || !strings.HasPrefix(name, c.prefix) || len(name) != len(c.prefix)+10 {
+			t.Errorf("%s: %s, %s", c.claim, CheckPrefix(c.thing), name)
+		}
+		if name == CheckName(c.thing) {
+			t.Errorf("%s: two checks have the name %s", c.claim, name)
+		}
+	}
+}
+
 func TestCheckTopicName(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ claim, topic, want string }{

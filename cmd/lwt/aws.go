@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"flag"
+	"os"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"lastwill/internal/cli"
+	"lastwill/internal/device"
+	"lastwill/internal/will"
+)
+
+// awsConfig is what the usual variables and files say: credentials, region, and
+// another endpoint than AWS's.
+func awsConfig(ctx context.Context) (aws.Config, error) {
+	c, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return c, cli.WithHint(err, "AWS_PROFILE must name a profile of the shared configuration")
+	}
+	if c.Region == "" {
+		return c, cli.WithHint(cli.Usagef("no AWS region is set"), "set AWS_REGION or AWS_PROFILE; for the local endpoint: eval \"$(lwt local env)\"")
+	}
+	return c, nil
+}
+
+// brokerFlags say where the message broker is and whose word is taken for it.
+type brokerFlags struct{ endpoint, rootCA string }
+
+func (b *brokerFlags) add(flags *flag.FlagSet) {
+	for _, name := range []string{"e", "endpoint"} {
+		flags.StringVar(&b.endpoint, name, "", "")
+	}
+	for _, name := range []string{"r", "rootCA"} {
+		flags.StringVar(&b.rootCA, name, os.Getenv("LWT_ROOT_CA"), "")
+	}
+}
+
+// roots returns nil for the system's authorities.
+func (b *brokerFlags) roots() (*x509.CertPool, error) {
+	if b.rootCA == "" {
+		return nil, nil //nolint:nilnil // the system's authorities are not an error
+	}
+	return device.LoadRoots(b.rootCA)
+}
+
+// stackFlags name a stack, directly or by its environment.
+type stackFlags struct{ stack, environment string }
+
+func (s *stackFlags) add(flags *flag.FlagSet) {
+	flags.StringVar(&s.stack, "stack", "", "")
+	flags.StringVar(&s.environment, "environment", "", "")
+}
+
+func (s *stackFlags) validate() error {
+	if s.stack != "" && s.environment != "" {
+		return cli.Usagef("-stack and -environment both name a stack: give one of them")
+	}
+	return nil
+}
+
+// name of the stack.
+func (s *stackFlags) name() string {
+	if s.stack != "" {
+		return s.stack
+	}
+	return will.NamesFor(s.environment).Stack
+}

@@ -1,0 +1,239 @@
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
+
+	"lastwill/internal/iotsql"
+)
+
+// noWill is the verdict when the will did not come.
+func (c *check) noWill(ctx context.Context, lost *loss) error {
+	b := &Broken{
+		Link: Will, Mode: lost.mode,
+		Reason: fmt.Sprintf("no Will Message came on %s within %s", c.Target.WillTopic, c.Patience),
+		Hint:   "the broker took the will in CONNECT; \"aws iot-data get-connection --client-id " + c.name + "\" tells for 30 minutes what it knows of the connection's end",
+	}
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	if c.seen.find(Republish, lost.token) != nil {
+		b.Reason += ", but the rule's copy of it did: the watcher did not get it"
+		b.Hint = "check again: wills are sent at QoS 0"
+	}
+	return b
+}
+
+// A fault is a reason that was found.
+type fault struct{ reason, hint string }
+
+// diagnose finds out which link after the will broke first, and why. The will was
+// seen, and not all that must follow.
+func (c *check) diagnose(ctx context.Context, lost *loss, seen *sighting, copied, sent bool) error {
+	broken := func(link Link, f fault) error {
+		return &Broken{Link: link, Mode: lost.mode, Reason: f.reason, Hint: f.hint}
+	}
+	rule, err := c.iot.GetTopicRule(ctx, &iot.GetTopicRuleInput{RuleName: &c.Target.Rule})
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	var payload *types.TopicRule
+	if err == nil {
+		payload = rule.Rule
+	}
+	if !copied && !sent {
+		if f := c.ruleFault(payload, err, seen); f != nil {
+			return broken(Rule, *f)
+		}
+	}
+	if !copied {
+		if f := c.republishFault(payload); f != nil {
+			return broken(Republish, *f)
+		}
+	}
+	if copied && c.queued {
+		if f := c.snsFault(payload); f != nil {
+			return broken(SNS, *f)
+		}
+	}
+	failures, err := c.failures(ctx, lost, copied)
+	if err != nil {
+		return err
+	}
+	if !copied {
+		return broken(Republish, c.actionFault(failures, "RepublishAction",
+			fmt.Sprintf("no copy came on %s within %s", c.Target.ExecutedTopic, c.Patience)))
+	}
+	if failed := c.actionFault(failures, "SnsAction", ""); c.queued || failed.reason != "" {
+		if failed.reason == "" {
+			failed.reason = fmt.Sprintf("no message came from %s within %s; %s has no failed SNS action", c.Target.SNSTopic, c.Patience, c.Target.ErrorLog)
+		}
+		return broken(SNS, failed)
+	}
+	c.step(lost.mode, string(SNS), "not seen, but no failure of the SNS action was logged", time.Since(lost.at))
+	return nil
+}
+
+// ruleFault is why the rule did not select the will; nil if it should have.
+func (c *check) ruleFault(rule *types.TopicRule, err error, seen *sighting) *fault {
+	name := c.Target.Rule
+	switch {
+	case isCode(err, "UnauthorizedException", "ResourceNotFoundException"):
+		return &fault{"topic rule " + name + " does not exist, or may not be read: " + err.Error(), "deploy the stack again"}
+	case err != nil:
+		return &fault{"neither a copy nor a message to the SNS topic came, and topic rule " + name + " cannot be read: " + err.Error(), ""}
+	case aws.ToBool(rule.RuleDisabled):
+		return &fault{"topic rule " + name + " is disabled", "aws iot enable-topic-rule --rule-name " + name}
+	}
+	compiled, err := iotsql.Compile(aws.ToString(rule.Sql), iotsql.Version(aws.ToString(rule.AwsIotSqlVersion)))
+	if err != nil {
+		return &fault{"the SQL of topic rule " + name + " cannot be read: " + err.Error(), ""}
+	}
+	why, err := compiled.Explain(&iotsql.Message{Topic: c.Target.WillTopic, Payload: seen.payload, ClientID: c.name})
+	if err != nil {
+		return &fault{"topic rule " + name + " fails on the will: " + err.Error(), ""}
+	}
+	if !why.Fired {
+		return &fault{
+			"topic rule " + name + " does not select the will: " + strings.ReplaceAll(why.String(), "\n", "; "),
+			"\"lwt rule eval\" tries the SQL: " + aws.ToString(rule.Sql),
+		}
+	}
+	return nil
+}
+
+// republishFault is what the rule's definition says against a copy on the
+// executed topic.
+func (c *check) republishFault(rule *types.TopicRule) *fault {
+	if rule == nil {
+		return nil
+	}
+	var topics []string
+	for _, a := range rule.Actions {
+		if a.Republish != nil {
+			topics = append(topics, aws.ToString(a.Republish.Topic))
+		}
+	}
+	switch {
+	case topics == nil:
+		return &fault{"topic rule " + c.Target.Rule + " has no republish action", "deploy the stack again, or put it back by hand: a deployment does not see what was changed behind CloudFormation's back"}
+	case !slices.ContainsFunc(topics, func(t string) bool { return t == c.Target.ExecutedTopic || strings.Contains(t, "${") }):
+		return &fault{
+			fmt.Sprintf("topic rule %s republishes to %s, not to %s", c.Target.Rule, strings.Join(topics, " and "), c.Target.ExecutedTopic),
+			"set the topic back: a deployment does not see what was changed behind CloudFormation's back",
+		}
+	}
+	return nil
+}
+
+// snsFault is what the rule's definition says against a message to the SNS topic.
+func (c *check) snsFault(rule *types.TopicRule) *fault {
+	if rule == nil {
+		return nil
+	}
+	var targets []string
+	for _, a := range rule.Actions {
+		if a.Sns != nil {
+			targets = append(targets, aws.ToString(a.Sns.TargetArn))
+		}
+	}
+	switch {
+	case targets == nil:
+		return &fault{"topic rule " + c.Target.Rule + " has no SNS action", "put it back by hand, or take the rule out of the stack and deploy it again"}
+	case !slices.Contains(targets, c.Target.SNSTopic):
+		return &fault{fmt.Sprintf("topic rule %s sends to %s, not to %s", c.Target.Rule, strings.Join(targets, " and "), c.Target.SNSTopic), "set the target back by hand"}
+	}
+	return nil
+}
+
+// A failure is one of the rule's actions that failed (developer guide, "Error
+// handling (error action)", message format).
+type failure struct{ FailedAction, FailedResource, ErrorMessage string }
+
+const logPause = time.Second
+
+// failures reads from the log group what failed on the will, waiting for it as
+// long as a link may take. Where the SNS topic is watched by nothing else, and all
+// else came, a shorter look must do.
+func (c *check) failures(ctx context.Context, lost *loss, copied bool) ([]failure, error) {
+	patience := c.Patience
+	if copied && !c.queued {
+		patience = min(patience, 4*c.slowest+logPause)
+	}
+	end := time.Now().Add(patience)
+	for {
+		found, err := c.loggedFailures(ctx, lost)
+		if ctx.Err() != nil {
+			return nil, interrupted(ctx)
+		}
+		if err != nil {
+			c.warn("the log of failed actions cannot be read: %v", err)
+			return nil, nil
+		}
+		if len(found) > 0 || time.Now().After(end) {
+			return found, nil
+		}
+		if err := wait(ctx, logPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// clockSkew is how far this machine's clock may be ahead of AWS's.
+const clockSkew = 5 * time.Minute
+
+func (c *check) loggedFailures(ctx context.Context, lost *loss) ([]failure, error) {
+	pages := cloudwatchlogs.NewFilterLogEventsPaginator(c.logs, &cloudwatchlogs.FilterLogEventsInput{
+		LogGroupName: &c.Target.ErrorLog, FilterPattern: aws.String(`"` + c.name + `"`),
+		StartTime: aws.Int64(lost.at.Add(-clockSkew).UnixMilli()),
+	})
+	var found []failure
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, event := range page.Events {
+			var logged struct {
+				Base64OriginalPayload []byte
+				Failures              []failure
+			}
+			if json.Unmarshal([]byte(aws.ToString(event.Message)), &logged) == nil && strings.Contains(string(logged.Base64OriginalPayload), lost.token+`"`) {
+				found = append(found, logged.Failures...)
+			}
+		}
+	}
+	return found, nil
+}
+
+// actionFault is the failure of an action, or else what is known without one.
+func (c *check) actionFault(failures []failure, action, otherwise string) fault {
+	for _, f := range failures {
+		if strings.EqualFold(f.FailedAction, action) {
+			return fault{fmt.Sprintf("%s on %s failed: %s", action, f.FailedResource, f.ErrorMessage), hintFor(f.ErrorMessage)}
+		}
+	}
+	if otherwise != "" {
+		otherwise += fmt.Sprintf("; %s has no failed %s", c.Target.ErrorLog, action)
+	}
+	return fault{reason: otherwise}
+}
+
+func hintFor(message string) string {
+	switch {
+	case strings.Contains(message, "No default entry"):
+		return "the SNS action's message format is JSON, which the Will Message is not fit for: set it to RAW"
+	case strings.Contains(message, "not authorized"):
+		return "the action role of the rule lacks this permission: deploy the stack again, or look for what was changed by hand"
+	}
+	return ""
+}
