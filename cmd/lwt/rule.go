@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func runRule(_ context.Context, args []string, s cli.Streams) error {
 
 type ruleFlags struct {
 	sql, version, topic, payload, clientID, republish string
-	timestamp                                         int64
+	time                                              time.Time
 }
 
 // parseRuleFlags reads the flags of a verb and compiles the statement.
@@ -79,7 +80,14 @@ func parseRuleFlags(verb string, args []string, s cli.Streams) (*ruleFlags, *iot
 		flags.StringVar(&f.topic, "topic", "", "")
 		flags.StringVar(&f.payload, "payload", "", "")
 		flags.StringVar(&f.clientID, "clientid", "", "")
-		flags.Int64Var(&f.timestamp, "timestamp", -1, "")
+		flags.Func("timestamp", "", func(s string) error {
+			ms, err := strconv.ParseInt(s, 10, 64)
+			if err != nil {
+				return errors.New("expected milliseconds since 1970")
+			}
+			f.time = time.UnixMilli(ms)
+			return nil
+		})
 	} else {
 		flags.StringVar(&f.republish, "republish", "", "")
 	}
@@ -116,10 +124,7 @@ func ruleEval(args []string, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	m := &iotsql.Message{Topic: f.topic, ClientID: f.clientID}
-	if f.timestamp >= 0 {
-		m.Time = time.UnixMilli(f.timestamp)
-	}
+	m := &iotsql.Message{Topic: f.topic, ClientID: f.clientID, Time: f.time}
 	if m.Payload, err = readPayload(f.payload, s.In); err != nil {
 		return err
 	}

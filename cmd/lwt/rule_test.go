@@ -21,6 +21,8 @@ func TestRuleExitCodes(t *testing.T) {
 		{"3: another topic", "eval -topic b -payload - -sql SELECT * FROM 'a'", `{}`, exitNoMatch},
 		{"2: a wrong statement", "eval -topic a -sql SELECT", ``, cli.ExitUsage},
 		{"2: no statement", "eval -topic a", ``, cli.ExitUsage},
+		{"2: no time", "eval -topic a -timestamp x -sql SELECT * FROM 'a'", ``, cli.ExitUsage},
+		{"0: a time before 1970", "eval -topic a -timestamp -5 -sql SELECT * FROM 'a' WHERE timestamp() = -5", ``, 0},
 		{"2: an unknown flag", "eval -nope", ``, cli.ExitUsage},
 		{"1: the payload is no JSON", "eval -topic a -payload - -sql SELECT x FROM 'a'", `x`, cli.ExitFailed},
 		{"1: the payload cannot be read", "eval -topic a -payload /nowhere/x -sql SELECT x FROM 'a'", ``, cli.ExitFailed},

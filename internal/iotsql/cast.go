@@ -39,19 +39,23 @@ func castNumber(v value, name string, ver Version) value {
 	if v.kind == booleanKind {
 		v = value{kind: decimalKind, text: map[bool]string{true: "1.0", false: "0.0"}[v.bool]}
 	}
-	if name == "DOUBLE" {
-		f, ok := toFloat(v, ver)
-		if !ok {
-			return undefined
-		}
-		return floatValue(f, ver)
-	}
 	d := toDecimal(v, ver)
 	switch {
 	case d == nil:
 		return undefined
-	case name == "DECIMAL":
-		return decimalValue(d, ver)
+	case castKinds[name] == intKind:
+		return intValue(roundTo(d, apd.RoundFloor))
+	case name == "DOUBLE":
+		f, err := d.Float64()
+		if err != nil {
+			return undefined
+		}
+		v = floatValue(f, ver)
+	default:
+		v = decimalValue(d, ver)
 	}
-	return intValue(roundTo(d, apd.RoundFloor))
+	if ver != V2015 {
+		return asInt(v) // "return an Int value (10) instead of the expected Decimal value (10.0)"
+	}
+	return v
 }

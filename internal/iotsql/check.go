@@ -154,6 +154,17 @@ func children(x expr) []expr {
 
 func (c *linter) call(x *call) {
 	n := len(x.args)
+	for _, i := range x.fn.fixed {
+		if i < 0 {
+			i += n
+		}
+		if i < 0 || i >= n {
+			continue
+		}
+		if v, ok := x.args[i].(*variable); ok {
+			c.add(v.span, "%s takes no variable here", x.name)
+		}
+	}
 	switch fn := x.fn; {
 	case n < fn.min:
 		c.add(x.span, "%s takes %s, not %d: the result is always Undefined", x.name, fn.arity(), n)

@@ -25,6 +25,8 @@ func TestCheck(t *testing.T) {
 		{"a nested query is checked too", "SELECT (SELECT v FROM e WHERE n < true) AS x FROM 'a'", "", []string{"line 1, column 35: always Undefined: <"}},
 		{"a pattern that does not compile", "SELECT * FROM 'a' WHERE regexp_matches(x, '(')", "", []string{"line 1, column 43: error parsing regexp: missing closing ): `(`; the result is Undefined here"}},
 		{"a pattern of Java's", "SELECT * FROM 'a' WHERE regexp_matches(x, '(?=a)')", "", []string{"line 1, column 43: error parsing regexp: invalid or unsupported Perl syntax"}},
+		{"a variable for a mode", "SET @m = 'enrichArray' SELECT transform(@m, o, l) AS t FROM 'a'", "", []string{"line 1, column 41: transform takes no variable here"}},
+		{"a variable for a role", "SET @r = 'arn' SELECT get_thing_shadow(@r, @r) AS s FROM 'a'", "", []string{"line 1, column 44: get_thing_shadow takes no variable here"}},
 		{"get_dynamodb twice", "SELECT get_dynamodb('t', 'k', x, 'arn').a AS a, get_dynamodb('t', 'k', x, 'arn').b AS b FROM 'a'", "", []string{"line 1, column 49: get_dynamodb is called a second time"}},
 		{"a filter of Basic Ingest", "SELECT * FROM '$aws/rules/x/y'", "", []string{"line 1, column 15: this filter never matches: messages to $aws/rules/... go to the rule"}},
 		{"a filter with more slashes than a topic has", "SELECT * FROM 'a/b/c/d/e/f/g/h/i'", "", []string{"line 1, column 15: this filter never matches: it has 8 slashes"}},

@@ -19,10 +19,14 @@
 //     returned as it is. An Array is.
 //   - Int / Int is Int, by the operators' table; iot-sql-set shows 23.89 for
 //     (75 - 32) * 5 / 9, which is 23 here.
+//   - cast of a String to String is that String, as the conversions say; the
+//     cast's own table has the one for Boolean there.
 //   - cast to Int rounds down; chr, substring, lpad and rpad round their Int
 //     arguments down. get rounds its index to the nearest Int, as the
 //     conversions say.
 //   - A topic filter stands in single quotes; iot-sql-json has one without.
+//   - iot-sql-select and -where list substitution templates; ${...} in a
+//     statement is a syntax error, they stand in the fields of actions.
 //
 // # What the pages do not say
 //
@@ -33,9 +37,13 @@
 //     with the digits, escapes and order of the payload, and equal keys as they
 //     are; a payload without white space is handed on byte for byte. Elsewhere
 //     the last of equal keys counts.
-//   - A Decimal with a fraction of zero prints as an Int under 2016-03-23, and
-//     still divides as a Decimal: 10.0 / 4 is 2.5. Digits that an Object or Array
-//     of the payload has inside are printed as they are.
+//   - "Numeric values that are whole numbers, such as 10.0, are processed as an
+//     Int" (iot-sql-data-types, of versions after 2015-10-08) is taken to mean
+//     those of a message, wherever they stand in it, those that decode and
+//     services return, and what cast returns: v / 4 of 10.0 is 2. A 10.0 written
+//     in the statement and one that is computed stay Decimals, so that 7 / 2.0 is
+//     3.5; they print as 10. Other numbers that a message has inside an Object or
+//     Array are printed with the digits that they came with.
 //   - Null = Null is true. AND and OR with a side that is no Boolean are
 //     Undefined, whatever the other side is.
 //   - An operand that is Null makes an operator or function Undefined, other than
@@ -52,6 +60,8 @@
 //   - A nested SELECT sees the element's names, its alias and the variables, not
 //     the names around it. Over an Object it has one result (transform, example
 //     3), over anything else it is Undefined; EXISTS of that is false.
+//   - topic(n) rounds n as get does. lower and upper change character by
+//     character, so that ß stays ß.
 //   - IN with a right side that is no Array is Undefined.
 //   - indexof is -1 if there is nothing to find, regexp_substr is Undefined.
 //     Lengths and indexes count Unicode characters.

@@ -15,7 +15,7 @@ type env struct {
 	paths   *paths
 	payload string           // checked, without white space around it
 	read    bool             // payload has been read
-	compact bool             // and has no insignificant white space
+	compact bool             // and is what the message has, without white space in it
 	found   []string         // the text of each path's value, empty if missing
 	inline  [fewPaths]string // found, of a statement with few paths
 	work    int              // done so far, see spend
@@ -66,17 +66,41 @@ func (e *env) readPayload() {
 	if e.paths.n > fewPaths {
 		e.found = make([]string, e.paths.n)
 	}
-	c := checker{s: e.m.text(), found: e.found}
-	if c.s == "" {
-		c.s = "{}"
+	s := e.m.text()
+	if s == "" {
+		s = "{}"
 	}
-	text, ok := c.document(e.paths.root)
-	if !ok || text[0] != '{' {
+	if !e.check(s) {
 		e.fail(fmt.Errorf("%w: only SELECT * and encode(*, 'base64') take other payloads", ErrPayload))
 		return
 	}
-	e.payload, e.compact = text, !c.loose
-	e.spend(len(text))
+	e.spend(len(e.payload))
+}
+
+// check reads a payload and notes its paths; it reports whether it is a JSON
+// object. Later versions than 2015-10-08 get it with its whole numbers as Ints,
+// wherever they stand.
+func (e *env) check(s string) bool {
+	c := checker{s: s, found: e.found}
+	root := e.paths.root
+	if e.found == nil {
+		root = nil
+	}
+	text, ok := c.document(root)
+	if !ok || text[0] != '{' {
+		return false
+	}
+	e.compact = !c.loose
+	if c.whole && e.ver != V2015 {
+		e.compact = false
+		if text = ints(text); len(text) > max(len(s), MaxOutputBytes) {
+			e.tooLarge(len(text))
+		}
+		c = checker{s: text, found: e.found}
+		c.document(root)
+	}
+	e.payload = text
+	return true
 }
 
 // holds reports whether WHERE is the Boolean true. It stops at the first part
@@ -124,19 +148,10 @@ func (e *env) output(q *query) []byte {
 // the message payload is not in JSON format, * returns the entire message
 // payload as raw bytes" (developer guide, iot-sql-json).
 func (e *env) wholePayload() []byte {
-	raw, compact := e.payload, e.compact
-	if !e.read {
-		c := checker{s: e.m.text()}
-		text, ok := c.document(nil)
-		if !ok || text[0] != '{' {
-			return e.m.Payload
-		}
-		raw, compact = text, !c.loose
-	}
-	if compact {
+	if !e.read && !e.check(e.m.text()) || e.compact {
 		return e.m.Payload
 	}
-	return appendCompact(make([]byte, 0, len(raw)), raw)
+	return appendCompact(make([]byte, 0, len(e.payload)), e.payload)
 }
 
 // selected evaluates a select list: an Object, or what VALUE stands for.

@@ -17,10 +17,10 @@ import (
 
 // dataFunctions look into values, make new ones and translate them.
 var dataFunctions = []function{
-	{name: "decode", min: 2, max: 6, added: true, special: decode},
-	{name: "encode", min: 2, max: 2, added: true, returns: maybeString, special: encode},
+	{name: "decode", min: 2, max: 6, added: true, fixed: []int{1}, special: decode},
+	{name: "encode", min: 2, max: 2, added: true, fixed: []int{1}, returns: maybeString, special: encode},
 	{name: "get", min: 2, max: 2, apply: get},
-	{name: "get_or_default", min: 2, max: 2, added: true, special: getOrDefault},
+	{name: "get_or_default", min: 1, max: 2, added: true, special: getOrDefault},
 	{name: "isNull", min: 1, max: 1, returns: setOf(booleanKind), apply: func(_ *env, args []value) value { return boolean(args[0].kind == nullKind) }},
 	{name: "isUndefined", min: 1, max: 1, added: true, returns: setOf(booleanKind), apply: func(_ *env, args []value) value { return boolean(args[0].kind == undefinedKind) }},
 	{name: "md2", min: 1, max: 1, returns: maybeString, apply: hash(md2)},
@@ -31,7 +31,7 @@ var dataFunctions = []function{
 	{name: "sha256", min: 1, max: 1, returns: maybeString, apply: hash(func(b []byte) []byte { s := sha256.Sum256(b); return s[:] })},
 	{name: "sha384", min: 1, max: 1, returns: maybeString, apply: hash(func(b []byte) []byte { s := sha512.Sum384(b); return s[:] })},
 	{name: "sha512", min: 1, max: 1, returns: maybeString, apply: hash(func(b []byte) []byte { s := sha512.Sum512(b); return s[:] })},
-	{name: "transform", min: 3, max: 3, added: true, returns: setOf(arrayKind, undefinedKind), apply: transform},
+	{name: "transform", min: 3, max: 3, added: true, fixed: []int{0}, returns: setOf(arrayKind, undefinedKind), apply: transform},
 }
 
 // errService tells a service's own failure from others.
@@ -41,27 +41,30 @@ var errService = errors.New("failed")
 // message; Message.Services has them.
 var serviceFunctions = []function{
 	{name: "aws_lambda", min: 2, max: 2, special: service},
-	{name: "get_dynamodb", min: 4, max: 6, added: true, special: service},
+	{name: "get_dynamodb", min: 4, max: 6, added: true, fixed: []int{-1}, special: service},
 	{name: "get_mqtt_property", min: 1, max: 1, added: true, returns: maybeString, special: service},
-	{name: "get_registry_data", min: 3, max: 3, added: true, special: service},
-	{name: "get_secret", min: 3, max: 4, added: true, special: service},
-	{name: "get_thing_shadow", min: 2, max: 3, added: true, special: service},
+	{name: "get_registry_data", min: 3, max: 3, added: true, fixed: []int{-1}, special: service},
+	{name: "get_secret", min: 3, max: 4, added: true, fixed: []int{-1}, special: service},
+	{name: "get_thing_shadow", min: 2, max: 3, added: true, fixed: []int{-1}, special: service},
 	{name: "get_user_properties", max: 1, added: true, returns: setOf(arrayKind, undefinedKind), special: service},
-	{name: "machinelearning_predict", min: 3, max: 3, special: service},
+	{name: "machinelearning_predict", min: 3, max: 3, fixed: []int{1}, special: service},
 }
 
-// getOrDefault is the second argument if the first is Null, Undefined or a
-// call that fails. A function that is not available here does not fail: what
-// it would return is not known.
+// getOrDefault is the second argument, or Undefined without one, if the first
+// is Null, Undefined or a call that fails. A function that is not available here
+// does not fail: what it would return is not known.
 func getOrDefault(e *env, c *call) value {
 	v := c.args[0].eval(e)
 	if e.err != nil && errors.Is(e.err, errService) && !errors.Is(e.err, ErrNotAvailable) {
 		e.err, v = nil, undefined
 	}
-	if v.kind == undefinedKind || v.kind == nullKind {
-		return c.args[1].eval(e)
+	switch {
+	case v.kind != undefinedKind && v.kind != nullKind:
+		return v
+	case len(c.args) == 1:
+		return undefined
 	}
-	return v
+	return c.args[1].eval(e)
 }
 
 func service(e *env, c *call) value {
@@ -86,7 +89,7 @@ func service(e *env, c *call) value {
 	case answer == nil:
 		return undefined
 	}
-	text, ok := trimJSON(string(answer))
+	text, ok := trimJSON(string(answer), e.ver)
 	if !ok {
 		return e.fail(fmt.Errorf("%s: the answer is not JSON", c.fn.name))
 	}
@@ -181,7 +184,7 @@ func decode(e *env, c *call) value {
 	if err != nil || !utf8.Valid(b) {
 		return null
 	}
-	if text, ok := trimJSON(string(b)); ok {
+	if text, ok := trimJSON(string(b), e.ver); ok {
 		return jsonValue(text, e.ver)
 	}
 	return stringValue(string(b))

@@ -14,6 +14,9 @@ type function struct {
 	min, max int
 	// added tells that it came with version 2016-03-23.
 	added bool
+	// fixed are the arguments that may not be variables: modes, schemes and role
+	// ARNs, counted from the end if negative (developer guide, iot-sql-set).
+	fixed []int
 	// returns are the types of its results. Default: any.
 	returns kindSet
 	// apply computes it from evaluated arguments; special from the call itself,
@@ -69,18 +72,10 @@ func topicOf(e *env, args []value) value {
 	if len(args) == 0 {
 		return stringValue(topic)
 	}
-	n, ok := toInt(args[0], e.ver)
+	n, ok := toIndex(args[0], e.ver)
 	levels := strings.Split(topic, "/")
 	if !ok || n < 1 || n > int64(len(levels)) {
 		return undefined
 	}
 	return stringValue(levels[n-1])
-}
-
-func toInt(v value, ver Version) (int64, bool) {
-	n, ok := toNumber(v, ver)
-	if !ok {
-		return 0, false
-	}
-	return smallInt(n.text)
 }

@@ -22,11 +22,14 @@ func skipSpace(s string, i int) int {
 	return i
 }
 
-// trimJSON returns a JSON text without the white space around it; ok is false
-// if s is not one JSON text.
-func trimJSON(s string) (text string, ok bool) {
+// trimJSON returns a JSON text without the white space around it, and as the
+// version has its numbers; ok is false if s is not one JSON text.
+func trimJSON(s string, ver Version) (text string, ok bool) {
 	c := checker{s: s}
-	return c.document(nil)
+	if text, ok = c.document(nil); ok && c.whole && ver != V2015 {
+		text = ints(text)
+	}
+	return text, ok
 }
 
 // A pathNode is a name in the tree of all paths of a statement.
@@ -105,6 +108,7 @@ type checker struct {
 	s     string
 	found []string // the text of each slot's value, empty if there is none
 	loose bool     // there is insignificant white space
+	whole bool     // there may be numbers that ints writes differently
 }
 
 // document checks one JSON text with white space around it.
@@ -147,7 +151,11 @@ func (c *checker) value(i, depth int, n *pathNode) int {
 	case 'n':
 		return checkWord(s, i, "null")
 	}
-	return checkNumber(s, i)
+	end := checkNumber(s, i)
+	if end > 0 && !c.whole {
+		c.whole = mayBeWhole(s[i:end])
+	}
+	return end
 }
 
 func checkWord(s string, i int, word string) int {
@@ -316,6 +324,49 @@ func checkNumber(s string, i int) int {
 		}
 	}
 	return i
+}
+
+// mayBeWhole reports whether a number is written with a fraction or exponent
+// and may yet be whole, or is -0.
+func mayBeWhole(number string) bool {
+	for i := 0; i < len(number); i++ {
+		switch number[i] {
+		case '.':
+			rest := strings.TrimLeft(number[i+1:], "0")
+			return rest == "" || strings.ContainsAny(rest, "eE")
+		case 'e', 'E':
+			return true
+		}
+	}
+	return number == "-0"
+}
+
+// ints writes checked JSON with its whole numbers as Ints, as versions later than
+// 2015-10-08 process them: 10.0 becomes 10 (developer guide, iot-sql-data-types,
+// Decimal). All else stays as it is.
+func ints(s string) string {
+	var b strings.Builder
+	start := 0
+	for i := 0; i < len(s); {
+		switch c := s[i]; {
+		case c == '"':
+			i = skipString(s, i)
+		case c == '-' || c >= '0' && c <= '9':
+			end := skipValue(s, i)
+			if mayBeWhole(s[i:end]) {
+				if v := asInt(numberValue(s[i:end], V2016)); v.kind == intKind {
+					b.WriteString(s[start:i])
+					b.WriteString(v.text)
+					start = end
+				}
+			}
+			i = end
+		default:
+			i++
+		}
+	}
+	b.WriteString(s[start:])
+	return b.String()
 }
 
 func skipDigits(s string, i int) int {

@@ -118,6 +118,8 @@ func badCharacter(r rune) string {
 		return fmt.Sprintf("unexpected %q (%U): minus is written -", r, r)
 	case strings.ContainsRune("‘’“”", r):
 		return fmt.Sprintf("unexpected typographic quote %q: strings are written 'text' or \"text\"", r)
+	case r == '$':
+		return "unexpected $: ${...} stands in the fields of an action, not in a statement"
 	case r == ';':
 		return "unexpected ;: a statement has no terminator"
 	case r == utf8.RuneError:

@@ -66,10 +66,10 @@ func inRange(d *apd.Decimal) *apd.Decimal {
 	return d
 }
 
-// numberValue is the Int or Decimal that a number's text stands for. Version
-// 2015-10-08 prints 10.0 as it is, later ones as 10 (developer guide,
-// iot-sql-functions, cast); it counts as a Decimal in a division under all of
-// them [LIVE]. A magnitude beyond a Decimal's is Undefined.
+// numberValue is the Int or Decimal that a number's text stands for. A
+// magnitude beyond a Decimal's is Undefined. Where later versions than
+// 2015-10-08 process 10.0 as an Int, ints has done so before; a 10.0 of the
+// statement is a Decimal under all of them [LIVE].
 func numberValue(text string, ver Version) value {
 	isInt := !strings.ContainsAny(text, ".eE")
 	if isInt && len(text) <= 18 && text[0] != '0' && text[0] != '-' {
@@ -113,6 +113,14 @@ func intValue(d *apd.Decimal) value {
 		return undefined
 	}
 	return value{kind: intKind, text: whole.String()}
+}
+
+// asInt is a Decimal as an Int if it prints as one.
+func asInt(v value) value {
+	if v.kind == decimalKind && !strings.ContainsAny(v.text, ".E") {
+		v.kind = intKind
+	}
+	return v
 }
 
 // int64Value is an Int.

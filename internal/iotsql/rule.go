@@ -66,8 +66,6 @@ type Message struct {
 	AccountID string
 	// TraceID is the message's UUID. Default: traceid() is Undefined.
 	TraceID string
-	// QoS of the message, 0 or 1. Default: 0.
-	QoS int
 	// Time is what timestamp() tells. Default: now.
 	Time time.Time
 	// Services are the functions that call other services. Default: calling

@@ -46,7 +46,7 @@ func (s *Service) runRules(m *Message) {
 func (s *Service) runRule(r *rule, m *Message) {
 	env := &iotsql.Message{
 		Topic: m.Topic, Payload: m.Payload, ClientID: m.ClientID, Principal: m.Principal, SourceIP: m.SourceIP,
-		AccountID: s.options.Account.ID, QoS: int(m.QoS), Time: m.Time,
+		AccountID: s.options.Account.ID, Time: m.Time,
 	}
 	result, err := r.query.Eval(env)
 	if err != nil {
