@@ -1,7 +1,5 @@
 package iotsql
 
-import "regexp"
-
 // An expr is a node of a parsed statement that has a value.
 type expr interface {
 	place() span
@@ -65,7 +63,7 @@ type (
 		name string // as written
 		args []expr
 		// regex is the second argument of a regexp function, if it is a literal.
-		regex *regexp.Regexp
+		regex *pattern
 	}
 	// cast is CAST(x AS typ).
 	cast struct {

@@ -2,7 +2,6 @@ package iotsql
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -185,7 +184,7 @@ func (c *linter) pattern(x expr) {
 	if !ok || l.value.kind != stringKind {
 		return
 	}
-	if _, err := regexp.Compile(l.value.text); err != nil {
+	if _, err := compilePattern(l.value.text); err != nil {
 		c.warn(l.span, "%v; the result is Undefined here, AWS takes the patterns of Java", err)
 	}
 }

@@ -23,14 +23,14 @@ var dataFunctions = []function{
 	{name: "get_or_default", min: 1, max: 2, added: true, special: getOrDefault},
 	{name: "isNull", min: 1, max: 1, returns: setOf(booleanKind), apply: func(_ *env, args []value) value { return boolean(args[0].kind == nullKind) }},
 	{name: "isUndefined", min: 1, max: 1, added: true, returns: setOf(booleanKind), apply: func(_ *env, args []value) value { return boolean(args[0].kind == undefinedKind) }},
-	{name: "md2", min: 1, max: 1, returns: maybeString, apply: hash(md2)},
-	{name: "md5", min: 1, max: 1, returns: maybeString, apply: hash(func(b []byte) []byte { s := md5.Sum(b); return s[:] })}, //nolint:gosec // the reference lists it
+	{name: "md2", min: 1, max: 1, returns: maybeString, apply: hash(64, md2)},
+	{name: "md5", min: 1, max: 1, returns: maybeString, apply: hash(4, func(b []byte) []byte { s := md5.Sum(b); return s[:] })}, //nolint:gosec // the reference lists it
 	{name: "newuuid", returns: setOf(stringKind), apply: newUUID},
-	{name: "sha1", min: 1, max: 1, returns: maybeString, apply: hash(func(b []byte) []byte { s := sha1.Sum(b); return s[:] })}, //nolint:gosec // the reference lists it
-	{name: "sha224", min: 1, max: 1, returns: maybeString, apply: hash(func(b []byte) []byte { s := sha256.Sum224(b); return s[:] })},
-	{name: "sha256", min: 1, max: 1, returns: maybeString, apply: hash(func(b []byte) []byte { s := sha256.Sum256(b); return s[:] })},
-	{name: "sha384", min: 1, max: 1, returns: maybeString, apply: hash(func(b []byte) []byte { s := sha512.Sum384(b); return s[:] })},
-	{name: "sha512", min: 1, max: 1, returns: maybeString, apply: hash(func(b []byte) []byte { s := sha512.Sum512(b); return s[:] })},
+	{name: "sha1", min: 1, max: 1, returns: maybeString, apply: hash(4, func(b []byte) []byte { s := sha1.Sum(b); return s[:] })}, //nolint:gosec // the reference lists it
+	{name: "sha224", min: 1, max: 1, returns: maybeString, apply: hash(4, func(b []byte) []byte { s := sha256.Sum224(b); return s[:] })},
+	{name: "sha256", min: 1, max: 1, returns: maybeString, apply: hash(4, func(b []byte) []byte { s := sha256.Sum256(b); return s[:] })},
+	{name: "sha384", min: 1, max: 1, returns: maybeString, apply: hash(4, func(b []byte) []byte { s := sha512.Sum384(b); return s[:] })},
+	{name: "sha512", min: 1, max: 1, returns: maybeString, apply: hash(4, func(b []byte) []byte { s := sha512.Sum512(b); return s[:] })},
 	{name: "transform", min: 3, max: 3, added: true, fixed: []int{0}, returns: setOf(arrayKind, undefinedKind), apply: transform},
 }
 
@@ -190,8 +190,16 @@ func decode(e *env, c *call) value {
 	return stringValue(string(b))
 }
 
-func hash(sum func([]byte) []byte) func(*env, []value) value {
-	return strings1(func(s string) value { return stringValue(hex.EncodeToString(sum([]byte(s)))) })
+// hash is a sum in hexadecimal digits; work is what it costs for each byte,
+// compared with reading it.
+func hash(work int, sum func([]byte) []byte) func(*env, []value) value {
+	return func(e *env, args []value) value {
+		s, ok := toString(args[0])
+		if !ok || !e.spend(work*len(s)) {
+			return undefined
+		}
+		return stringValue(hex.EncodeToString(sum([]byte(s))))
+	}
 }
 
 // newUUID is a random UUID (RFC 9562, version 4).

@@ -1,7 +1,8 @@
 package iotsql
 
 import (
-	"regexp"
+	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -158,34 +159,28 @@ func substring(e *env, args []value) value {
 	return stringValue(string(chars[bounds[0]:bounds[1]]))
 }
 
-// regexWork is what matching costs for a byte of text or pattern, compared with
-// reading it.
-const regexWork = 16
-
-// compileWork is what compiling a pattern costs at least.
-const compileWork = 2048
-
 // regexArgs evaluates the arguments of a regexp function to Strings and
-// compiles the second one, unless the parser has done so. AWS takes Java's
-// patterns, these are RE2's: they need time in proportion to the text only,
-// and have no look-around, back-references or possessive quantifiers. A
-// pattern that does not compile makes the result Undefined.
-func regexArgs(e *env, c *call) (args []string, re *regexp.Regexp) {
+// compiles the second one, unless the parser has done so. A pattern that does
+// not compile makes the result Undefined.
+func regexArgs(e *env, c *call) (args []string, re *pattern) {
 	for _, x := range c.args {
 		s, ok := toString(x.eval(e))
-		if !ok {
+		if !ok || !e.spend(len(s)) {
 			return nil, nil
 		}
 		args = append(args, s)
-		if !e.spend(regexWork * len(s)) {
+	}
+	if re = c.regex; re == nil {
+		var err error
+		re, err = compilePattern(args[1])
+		if errors.Is(err, ErrTooMuchWork) {
+			e.fail(err)
+		}
+		if err != nil || !e.spend(compileWork*re.size) {
 			return nil, nil
 		}
 	}
-	if c.regex != nil {
-		return args, c.regex
-	}
-	re, err := regexp.Compile(args[1])
-	if err != nil || !e.spend(compileWork) {
+	if !e.spend(matchWork * len(args[0]) * re.size) {
 		return nil, nil
 	}
 	return args, re
@@ -221,14 +216,18 @@ func regexpReplace(e *env, c *call) value {
 	if !ok {
 		return undefined
 	}
-	s, length, last := args[0], 0, 0
+	s, last := args[0], 0
+	matches, ok := re.findAll(s)
+	if !ok {
+		return e.fail(fmt.Errorf("%w: replacing %s takes long", ErrTooMuchWork, quoteSQL(args[1])))
+	}
 	var out []byte
-	for _, match := range re.FindAllStringSubmatchIndex(s, -1) {
+	for _, match := range matches {
 		out = append(out, s[last:match[0]]...)
 		out = re.ExpandString(out, with, s, match)
 		last = match[1]
-		if length = len(out); length > MaxOutputBytes {
-			return e.tooLarge(length)
+		if len(out) > MaxOutputBytes {
+			return e.tooLarge(len(out))
 		}
 	}
 	return e.newString(len(out)+len(s)-last, func() string { return string(out) + s[last:] })

@@ -1,6 +1,7 @@
 package iotsql
 
 import (
+	"strings"
 	"time"
 )
 
@@ -27,10 +28,13 @@ func parseTime(e *env, args []value) value {
 	if _, ok2 := toNumber(args[1], e.ver); !ok || !ok2 {
 		return undefined
 	}
+	if !e.spend(zoneWork + fieldWork*len(pattern)) {
+		return undefined
+	}
 	zone := time.UTC
 	if len(args) == 3 {
 		name, _ := toString(args[2])
-		if zone = zoneNamed(name); zone == nil || !e.spend(zoneWork) {
+		if zone = zoneNamed(name); zone == nil {
 			return undefined
 		}
 	}
@@ -45,8 +49,12 @@ func parseTime(e *env, args []value) value {
 	return e.newString(len(s), func() string { return s })
 }
 
-// zoneWork is what finding a time zone costs, compared with reading bytes.
-const zoneWork = 4096
+// What finding a time zone costs, and reading or writing a field of a time,
+// compared with reading bytes.
+const (
+	zoneWork  = 4096
+	fieldWork = 32
+)
 
 // The years 1 to 9999, in milliseconds since 1970. Beyond them the calendars of
 // Joda-Time and Go differ.
@@ -63,8 +71,12 @@ func timeToEpoch(e *env, args []value) value {
 	if !ok || !ok2 {
 		return undefined
 	}
+	ways := 1 << min(strings.Count(pattern, "["), maxOptional)
+	if len(pattern) > maxTimePattern || !e.spend(zoneWork+fieldWork*len(pattern)*ways) {
+		return undefined
+	}
 	t, ok := readTime(text, pattern)
-	if !ok || !e.spend(zoneWork) {
+	if !ok {
 		return undefined
 	}
 	return int64Value(t.UnixMilli())

@@ -60,6 +60,11 @@ func TestEvaluationsBeyondALimitEndWithItsError(t *testing.T) {
 		{"many columns", "SELECT " + strings.Repeat("s AS x, [s,s,s,s] AS y, ", 1) + "[s,s,s,s,s,s] AS z FROM 'a'", text, ErrOutputTooLarge},
 		{"nested queries in each other", "SET @l = l SELECT (SELECT VALUE (SELECT VALUE (SELECT VALUE 1 FROM @l) FROM @l) FROM @l) AS x FROM 'a'", list, ErrTooMuchWork},
 		{"a long comparison for each element", "SET @l = l SELECT (SELECT VALUE @l = [1] FROM @l) AS x FROM 'a'", list, ErrTooMuchWork},
+		{"a pattern that is too large", "SELECT regexp_matches(s, s) AS x FROM 'a'", text, ErrTooMuchWork},
+		{"a pattern that repeats too much", "SELECT regexp_matches(s, '" + strings.Repeat("a{900}", 6) + "') AS x FROM 'a'", text, ErrTooMuchWork},
+		{"a pattern with too many groups", "SELECT regexp_matches(s, '" + strings.Repeat("(a)*", 101) + "') AS x FROM 'a'", text, ErrTooMuchWork},
+		{"a pattern that looks through the text for each match", "SELECT regexp_replace(s, '(a*)*c|a|b', '') AS x FROM 'a'", strings.ReplaceAll(text, "ab", "aa"), ErrTooMuchWork},
+		{"a time for each element", "SELECT (SELECT VALUE time_to_epoch('2016', '[[[[[[yyyy]]]]]]') FROM l) AS x FROM 'a'", list, ErrTooMuchWork},
 		{"a pattern for each element", "SET @s = (SELECT VALUE 'x' FROM l) SELECT (SELECT VALUE regexp_matches(@s, '(a*)*b') FROM @s) AS x FROM 'a'", list, ErrTooMuchWork},
 	} {
 		t.Run(c.claim, func(t *testing.T) {

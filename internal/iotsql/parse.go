@@ -3,7 +3,6 @@ package iotsql
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -697,8 +696,10 @@ func (c *call) compileRegex() {
 		return
 	}
 	if l, ok := c.args[1].(*literal); ok {
-		if pattern, ok := toString(l.value); ok {
-			c.regex, _ = regexp.Compile(pattern)
+		if s, ok := toString(l.value); ok {
+			if re, err := compilePattern(s); err == nil {
+				c.regex = re
+			}
 		}
 	}
 }

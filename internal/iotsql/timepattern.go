@@ -17,9 +17,15 @@ type patternPart struct {
 	quoted bool
 }
 
+// maxTimePattern is how long a date pattern may be.
+const maxTimePattern = 1000
+
 // splitPattern splits a date pattern as Joda-Time and Java do: letters have
 // meaning, text stands in single quotes and a quote is written twice.
 func splitPattern(pattern string) (parts []patternPart, ok bool) {
+	if len(pattern) > maxTimePattern {
+		return nil, false
+	}
 	for i := 0; i < len(pattern); {
 		c := pattern[i]
 		switch {
@@ -78,7 +84,7 @@ func formatTime(t time.Time, pattern string) (s string, ok bool) {
 			continue
 		}
 		text, ok := formatField(t, part.letter, part.count)
-		if !ok || b.Len() > MaxOutputBytes {
+		if !ok {
 			return "", false
 		}
 		b.WriteString(text)
