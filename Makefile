@@ -15,7 +15,7 @@ JSII := ./infra/... ./constructs/...
 
 ## demo: deploy the stack on this machine, lose a device, see the e-mail
 demo: node_modules/.package-lock.json
-	go run ./cmd/lwt demo $(DEMO)
+	@go run ./cmd/lwt demo $(DEMO)
 
 ## test: lint and all tests
 test: tools lint
@@ -35,7 +35,7 @@ bench: tools
 
 # The CDK CLI, at the version that package.json pins.
 node_modules/.package-lock.json: package.json package-lock.json
-	npm ci --no-audit --no-fund --loglevel=error
+	@npm ci --no-audit --no-fund --loglevel=error >&2
 	@touch $@
 
 # MQTT.js, a device that is not ours.

@@ -94,20 +94,20 @@ func (d *demo) run(ctx context.Context) error {
 		{"synthesize", d.synthesize, "run npx cdk synth -c email=" + demoEmail + " to see the whole output"},
 		{"start", d.start, "the local endpoint opens free ports on 127.0.0.1: is something refusing that?"},
 		{"bootstrap", d.bootstrap, "internal/localaws/resources_bootstrap.go has what cdk bootstrap deploys"},
-		{"deploy", d.deploy, "the reason names the resource; infra/monitoring and constructs make it, internal/localaws/resources.go creates it"},
+		{"deploy", d.deploy, "the output names the resource; infra/monitoring and constructs define it, internal/localaws/resources.go creates it"},
 		{"confirm", d.confirm, "internal/localaws/sns sends the confirmation mail and serves its link"},
-		{"connect", d.connect, "the broker's answer is above; the stack's IoT policy is in constructs/device"},
-		{"vanish", d.vanish, "the last line above is the last thing that happened; what should follow it did not"},
+		{"connect", d.connect, "the error has the broker's answer; the stack's IoT policy is in constructs/device"},
+		{"vanish", d.vanish, "what the timeline has last did happen, what should follow did not: constructs/alert has the rule, its actions and their role, internal/localaws/iot runs them"},
 		{"disconnect", d.disconnect, "a client-initiated disconnect must discard the will: internal/localaws/iot/broker.go"},
 		{"destroy", d.destroy, "the reason names what is left; internal/localaws/resources.go deletes it"},
 	} {
 		started := time.Now()
 		d.story.begin(step.name)
 		detail, err := step.run(ctx)
-		if ctx.Err() != nil {
-			err = errors.New("interrupted")
-		}
 		d.story.done(step.name, detail, time.Since(started), err)
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("interrupted in step %q", step.name)
+		}
 		if err != nil {
 			return cli.WithHint(fmt.Errorf("step %q did not happen: %w", step.name, err), "%s", step.look)
 		}
@@ -211,9 +211,9 @@ var link = regexp.MustCompile(`https?://[^\s<>"]+/_lwt/sns/confirm[^\s<>"]*`)
 
 // confirm does what the owner of the address does: open the link in the mail.
 func (d *demo) confirm(ctx context.Context) (string, error) {
-	message, err := d.nextMail(ctx)
+	message, err := d.nextMail(ctx, "confirmation mail")
 	if err != nil {
-		return "", fmt.Errorf("no confirmation mail: %w", err)
+		return "", err
 	}
 	url := link.FindString(message.Body)
 	if url == "" {
@@ -237,12 +237,12 @@ func (d *demo) confirm(ctx context.Context) (string, error) {
 	return message.To.Address + " followed the link in the mail", nil
 }
 
-func (d *demo) nextMail(ctx context.Context) (mail.Message, error) {
+func (d *demo) nextMail(ctx context.Context, what string) (mail.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	mails, err := d.server.Mailbox.Wait(ctx, d.mails)
 	if err != nil {
-		return mail.Message{}, err
+		return mail.Message{}, d.missing(what)
 	}
 	d.mails++
 	d.story.mailArrived = mails[0].Arrived
@@ -313,9 +313,9 @@ func (d *demo) vanish(ctx context.Context) (string, error) {
 		return "", err
 	}
 	d.story.happened("copy", executed.Time, executed.Message.Topic, executed.Message.Payload)
-	message, err := d.nextMail(ctx)
+	message, err := d.nextMail(ctx, "e-mail")
 	if err != nil {
-		return "", fmt.Errorf("no e-mail: %w%s", err, d.events.complaints())
+		return "", err
 	}
 	d.story.happened("e-mail delivered", d.story.mailArrived, message.To.Address, nil)
 	d.story.showMail(message)
@@ -375,9 +375,15 @@ func (d *demo) await(ctx context.Context, what string, match func(iot.Event) boo
 	defer cancel()
 	e, err := d.events.wait(ctx, match)
 	if err != nil {
-		return e, fmt.Errorf("%s did not come within %s%s", what, patience, d.events.complaints())
+		return e, d.missing(what)
 	}
 	return e, nil
+}
+
+// missing is the error for what did not come, with what broker and rules engine
+// refused meanwhile.
+func (d *demo) missing(what string) error {
+	return fmt.Errorf("%s did not come within %s%s", what, patience, d.events.complaints())
 }
 
 func onTopic(topic string) func(iot.Event) bool {

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -82,5 +85,35 @@ func TestAFailedDemoNamesTheStepAndWhereToLook(t *testing.T) {
 	}
 	if strings.Contains(stdout.String(), "passed") {
 		t.Errorf("a failed demo claims to have passed:\n%s", stdout)
+	}
+}
+
+func TestAnInterruptedDemoLeavesNothing(t *testing.T) {
+	cmd, _, stderr := command(t, program("lwt"), "demo")
+	tmp := t.TempDir()
+	cmd.Env = append(cmd.Environ(), "TMPDIR="+tmp)
+	cmd.Stdout = nil
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for story := bufio.NewScanner(out); story.Scan(); {
+		if strings.Contains(story.Text(), "Synthesizing") {
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("exit %v", err)
+	}
+	if want := "lwt: error: interrupted in step \"synthesize\"\n"; stderr.String() != want {
+		t.Errorf("stderr is %q, want %q", stderr, want)
+	}
+	if left, err := filepath.Glob(filepath.Join(tmp, "lastwill-demo-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
