@@ -3,10 +3,12 @@ package localaws_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"lastwill/internal/localaws"
+	"lastwill/internal/localaws/cloudformation"
 )
 
 // A destroyed stack leaves nothing, once its subscription was confirmed.
@@ -30,6 +32,14 @@ func TestPendingSubscriptionOutlivesItsStack(t *testing.T) {
 	cloud := start(t)
 	stack := cloud.deploy(t)
 	cloud.destroy(t, stack)
+	deleted, err := cloud.CloudFormation.Describe(stack.ID)
+	check(t, err)
+	told := slices.ContainsFunc(deleted.Events, func(e cloudformation.Event) bool {
+		return e.Status == "DELETE_COMPLETE" && strings.Contains(e.StatusReason, "nobody confirmed the subscription of ops@example.com: it stays")
+	})
+	if !told {
+		t.Errorf("no event says that the subscription stays: %+v", deleted.Events)
+	}
 	want := "subscription ops@example.com of " + localaws.Account.ARN("sns", names.SNSTopic)
 	if left := cloud.Leftovers(); len(left) != 1 || left[0] != want {
 		t.Errorf("left behind: %q, want %q", left, want)

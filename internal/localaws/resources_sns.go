@@ -1,6 +1,11 @@
 package localaws
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+
+	"lastwill/internal/localaws/cloudformation"
+)
 
 type topicProperties struct {
 	TopicName, DisplayName string
@@ -112,7 +117,9 @@ func (s *Server) deleteSubscription(r request) error {
 		return gone(err)
 	}
 	if attributes["PendingConfirmation"] == "true" {
-		return nil
+		return &cloudformation.LeftError{Reason: fmt.Sprintf(
+			"nobody confirmed the subscription of %s: it stays, as on AWS, and goes away by itself three days after it was made", attributes["Endpoint"],
+		)}
 	}
 	return gone(s.SNS.Unsubscribe(r.PhysicalID))
 }

@@ -75,8 +75,7 @@ func (s *Service) CreateChangeSet(name, description string, create bool, in Inpu
 	if st.Status == "" {
 		s.stacks[st.ID] = st
 		op := &operation{service: s, stack: st}
-		st.Status, st.StatusReason = "REVIEW_IN_PROGRESS", "User Initiated"
-		op.recordLocked(Event{LogicalID: st.Name, PhysicalID: st.ID, Type: StackType, Status: st.Status, StatusReason: st.StatusReason})
+		op.stackEventLocked("REVIEW_IN_PROGRESS", "User Initiated")
 	}
 	st.ChangeSets[name] = c
 	return c.copy(), nil
@@ -164,9 +163,9 @@ func (s *Service) ExecuteChangeSet(name, stackName string, disableRollback bool)
 	}
 	st.ChangeSets = map[string]*ChangeSet{}
 	if st.Status == "REVIEW_IN_PROGRESS" {
-		s.begin(st, in, func(op *operation) { op.create(target) })
+		s.begin(st, in, "CREATE_IN_PROGRESS", func(op *operation) { op.create(target) })
 	} else {
-		s.begin(st, in, func(op *operation) { op.update(target) })
+		s.begin(st, in, "UPDATE_IN_PROGRESS", func(op *operation) { op.update(target) })
 	}
 	return st.ID, nil
 }

@@ -6,6 +6,7 @@
 // Known differences from CloudFormation:
 //   - Templates in JSON and YAML; no macros, nested stacks, stack sets, imports,
 //     drift, hooks, stack policies or CreationPolicy.
+//   - The last 100 deleted stacks are remembered; AWS remembers all for 90 days.
 //   - A change set lists a resource as modified when its definition or a resource
 //     or parameter that it refers to changes; AWS looks at resolved values too.
 package cloudformation
@@ -23,6 +24,9 @@ import (
 	"lastwill/internal/localaws/awsapi"
 )
 
+// maxDeleted is how many deleted stacks are remembered.
+const maxDeleted = 100
+
 // A Type is what can be done with one resource type.
 type Type struct {
 	// Properties are the ones it takes; any other fails the resource.
@@ -35,7 +39,8 @@ type Type struct {
 	Create func(Request) (Result, error)
 	// Update changes the resource in place. Default: any change replaces it.
 	Update func(Request) (Result, error)
-	// Delete removes it. A resource that is gone already is no error.
+	// Delete removes it. A resource that is gone already is no error, and a
+	// *LeftError does not fail the deletion.
 	Delete func(Request) error
 	// AnyProperties takes properties of every name.
 	AnyProperties bool
@@ -56,6 +61,12 @@ func (o Options) kind(name string) (Type, bool) {
 	kind, ok := o.Types[name]
 	return kind, ok
 }
+
+// A LeftError tells that AWS leaves a resource behind when its stack is deleted.
+// The deletion succeeds; the event of the resource has the reason.
+type LeftError struct{ Reason string }
+
+func (e *LeftError) Error() string { return e.Reason }
 
 // A Request asks a Type to do something with one resource.
 type Request struct {
@@ -237,7 +248,7 @@ func (s *Service) Create(in Input) (id string, err error) {
 		return "", err
 	}
 	s.stacks[st.ID] = st
-	s.begin(st, in, func(op *operation) { op.create(target) })
+	s.begin(st, in, "CREATE_IN_PROGRESS", func(op *operation) { op.create(target) })
 	return st.ID, nil
 }
 
@@ -259,7 +270,7 @@ func (s *Service) Update(in Input) (id string, err error) {
 	if !st.differs(target) {
 		return "", awsapi.Errorf("ValidationError", "No updates are to be performed.")
 	}
-	s.begin(st, in, func(op *operation) { op.update(target) })
+	s.begin(st, in, "UPDATE_IN_PROGRESS", func(op *operation) { op.update(target) })
 	return st.ID, nil
 }
 
@@ -281,7 +292,7 @@ func (s *Service) Delete(name string) error {
 	if importer := s.importer(st); importer != "" {
 		return awsapi.Errorf("ValidationError", "Stack [%s] has exports that stack %s imports: delete that one first", st.Name, importer)
 	}
-	s.begin(st, Input{}, (*operation).delete)
+	s.begin(st, Input{}, "DELETE_IN_PROGRESS", (*operation).delete)
 	return nil
 }
 
@@ -290,12 +301,14 @@ func (s *Service) Delete(name string) error {
 func (s *Service) Await(ctx context.Context, id string) (*Stack, error) {
 	s.mu.Lock()
 	st, ok := s.stacks[id]
-	s.mu.Unlock()
 	if !ok {
+		s.mu.Unlock()
 		return nil, notFound(id)
 	}
+	idle := st.idle
+	s.mu.Unlock()
 	select {
-	case <-st.idle:
+	case <-idle:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for stack %s: %w", st.Name, ctx.Err())
 	}
@@ -367,22 +380,35 @@ func (s *Service) newStack(in Input) (*stack, error) {
 	}, nil
 }
 
-// begin runs an operation on a stack in the background; s.mu is held.
-func (s *Service) begin(st *stack, in Input, run func(*operation)) {
+// begin runs an operation on a stack in the background; s.mu is held. The stack
+// has its new status at once: whoever asks after the call must not take the
+// status before it for the end.
+func (s *Service) begin(st *stack, in Input, status string, run func(*operation)) {
 	st.Pending, st.Begun = &pending{Input: in}, len(st.Events)
-	s.run(st, run)
+	op := s.run(st, run)
+	op.stackEventLocked(status, "User Initiated")
 }
 
-func (s *Service) run(st *stack, f func(*operation)) {
-	idle := make(chan struct{})
-	st.idle = idle
-	s.work.Go(func() {
-		f(&operation{service: s, stack: st})
-		s.mu.Lock()
-		st.Pending = nil
-		s.mu.Unlock()
-		close(idle)
-	})
+// run runs an operation until its last event; s.mu is held.
+func (s *Service) run(st *stack, f func(*operation)) *operation {
+	op := &operation{service: s, stack: st}
+	st.idle = make(chan struct{})
+	s.work.Go(func() { f(op) })
+	return op
+}
+
+// forgetDeleted forgets the stacks that were deleted long ago; s.mu is held.
+func (s *Service) forgetDeleted() {
+	var deleted []*stack
+	for _, st := range s.stacks {
+		if st.Status == "DELETE_COMPLETE" {
+			deleted = append(deleted, st)
+		}
+	}
+	slices.SortFunc(deleted, func(a, b *stack) int { return b.Deleted.Compare(a.Deleted) })
+	for _, st := range deleted[min(maxDeleted, len(deleted)):] {
+		delete(s.stacks, st.ID)
+	}
 }
 
 // find returns the living stack of a name or ARN; s.mu is held.

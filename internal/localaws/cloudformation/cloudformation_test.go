@@ -220,19 +220,126 @@ func TestAFailedDeleteKeepsWhatItNeedsAndCanBeTriedAgain(t *testing.T) {
 	}
 }
 
-func TestRetainedResourcesStay(t *testing.T) {
+// Policies are those of the template reference's pages on DeletionPolicy and
+// UpdateReplacePolicy.
+func TestPoliciesDecideWhatStays(t *testing.T) {
 	t.Parallel()
-	w := &world{}
-	s := w.service()
-	body := `{"Resources":{"A":{"Type":"Test::Thing","DeletionPolicy":"Retain"},"B":{"Type":"Test::Thing"}}}`
-	if _, err := create(t, s, "Keep", body); err != nil {
+	resource := func(name, policies string) string {
+		return fmt.Sprintf(`{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":%q}%s},"B":{"Type":"Test::Thing","DependsOn":"A"}}}`, name, policies)
+	}
+	const gone = `{"Resources":{"B":{"Type":"Test::Thing"}}}`
+	for _, c := range []struct {
+		claim    string
+		from, to string // to is empty for a deletion
+		fails    faults
+		stays    bool // an A
+	}{
+		{"DeletionPolicy Delete deletes", resource("a", `,"DeletionPolicy":"Delete"`), "", faults{}, false},
+		{"DeletionPolicy Retain outlives the stack", resource("a", `,"DeletionPolicy":"Retain"`), "", faults{}, true},
+		{"DeletionPolicy RetainExceptOnCreate outlives the stack", resource("a", `,"DeletionPolicy":"RetainExceptOnCreate"`), "", faults{}, true},
+		{"DeletionPolicy Retain outlives its removal from the template", resource("a", `,"DeletionPolicy":"Retain"`), gone, faults{}, true},
+		{"UpdateReplacePolicy Retain says nothing of a removal", resource("a", `,"UpdateReplacePolicy":"Retain"`), gone, faults{}, false},
+		{"DeletionPolicy Retain says nothing of a replacement", resource("a", `,"DeletionPolicy":"Retain"`), resource("b", ""), faults{}, false},
+		{"UpdateReplacePolicy Retain keeps what is replaced", resource("a", `,"UpdateReplacePolicy":"Retain"`), resource("b", ""), faults{}, true},
+		{"UpdateReplacePolicy Snapshot deletes what has no snapshots", resource("a", `,"UpdateReplacePolicy":"Snapshot"`), resource("b", ""), faults{}, false},
+		{"DeletionPolicy Retain outlives a creation that rolls back", resource("a", `,"DeletionPolicy":"Retain"`), "", faults{failCreate: map[string]bool{"B": true}}, true},
+		{"DeletionPolicy RetainExceptOnCreate does not", resource("a", `,"DeletionPolicy":"RetainExceptOnCreate"`), "", faults{failCreate: map[string]bool{"B": true}}, false},
+		{
+			"DeletionPolicy RetainExceptOnCreate does not outlive an update that rolls back", gone, strings.Replace(resource("a", `,"DeletionPolicy":"RetainExceptOnCreate"`), `"DependsOn"`, `"Properties":{"Size":2},"DependsOn"`, 1),
+			faults{failUpdate: map[string]bool{"B": true}},
+			false,
+		},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			w := &world{faults: c.fails}
+			s := w.service()
+			stack, err := create(t, s, "S", c.from)
+			if (err != nil) != (c.fails.failCreate != nil) {
+				t.Fatal(err)
+			}
+			switch {
+			case stack.Status != "CREATE_COMPLETE":
+			case c.to == "":
+				err = remove(t, s, "S")
+			default:
+				_, err = update(t, s, "S", c.to)
+			}
+			if (err != nil) != (c.fails.failCreate != nil || c.fails.failUpdate != nil) {
+				t.Error(err)
+			}
+			if got := !slices.Contains(w.took(), "-A"); got != c.stays {
+				t.Errorf("A stays: %v; the world saw %v", got, w.took())
+			}
+		})
+	}
+}
+
+// What AWS leaves behind when it deletes a stack does not fail the deletion, and
+// the events say it.
+func TestWhatIsLeftBehindIsSaid(t *testing.T) {
+	t.Parallel()
+	s := New(Options{Account: account, Types: map[string]Type{"Test::Thing": {
+		Create: func(Request) (Result, error) { return Result{PhysicalID: "x"}, nil },
+		Delete: func(Request) error { return &LeftError{Reason: "it takes three days"} },
+	}}})
+	stack, err := create(t, s, "S", `{"Resources":{"A":{"Type":"Test::Thing"}}}`)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remove(t, s, "Keep"); err != nil {
+	if err := remove(t, s, "S"); err != nil {
 		t.Fatal(err)
 	}
-	if slices.Contains(w.took(), "-A") || !slices.Contains(w.took(), "-B") {
-		t.Errorf("got %v", w.took())
+	events := mustDescribe(t, s, stack.ID).Events
+	if e := events[len(events)-2]; e.LogicalID != "A" || e.Status != "DELETE_COMPLETE" || e.StatusReason != "it takes three days" {
+		t.Errorf("the event is %+v", e)
+	}
+}
+
+// Whoever polls must neither see the status before the operation, nor be told
+// that it has ended while it has not: the CDK CLI would go on too early.
+func TestAStatusIsTrueAtOnce(t *testing.T) {
+	t.Parallel()
+	s := (&world{}).service()
+	stack, err := create(t, s, "S", things("a", 1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := range 50 {
+		if _, err := s.Update(Input{Name: "S", TemplateBody: []byte(things("a", size+2, 1))}); err != nil {
+			t.Fatalf("update %d: %v", size, err) // "is in UPDATE_COMPLETE state and can not be updated"
+		}
+		for complete := false; !complete; {
+			now := mustDescribe(t, s, stack.ID)
+			complete = now.Status == "UPDATE_COMPLETE"
+			if complete && !strings.Contains(now.TemplateBody, fmt.Sprintf(`"Size":%d`, size+2)) {
+				t.Fatalf("after update %d began, the stack is still what it was before", size)
+			}
+		}
+	}
+}
+
+func TestOldDeletedStacksAreForgotten(t *testing.T) {
+	t.Parallel()
+	s := (&world{}).service()
+	var first string
+	for i := range maxDeleted + 1 {
+		stack, err := create(t, s, "S", things("a", 1, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = stack.ID
+		}
+		if err := remove(t, s, "S"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.List()); n != maxDeleted {
+		t.Errorf("%d stacks are remembered", n)
+	}
+	if _, err := s.Describe(first); err == nil {
+		t.Error("it is not the oldest that was forgotten")
 	}
 }
 
@@ -366,6 +473,9 @@ func TestRefused(t *testing.T) {
 		{"a cycle", `{"Resources":{"A":{"Type":"Test::Thing","DependsOn":"B"},"B":{"Type":"Test::Thing","Properties":{"Name":{"Ref":"A"}}}}}`, "circular dependency between resources: [A B A]"},
 		{"a condition that needs itself", `{"Conditions":{"C":{"Fn::Not":[{"Condition":"C"}]}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "condition C needs itself"},
 		{"an unknown section", `{"Resources":{"A":{"Type":"Test::Thing"}},"Transform":"AWS::Serverless"}`, `unknown field "Transform"`},
+		{"a snapshot of what has none", resource(`,"DeletionPolicy":"Snapshot"`), "resource type Test::Thing does not support deletion policy Snapshot"},
+		{"an unknown policy", resource(`,"DeletionPolicy":"Keep"`), `DeletionPolicy "Keep" is not one of`},
+		{"a policy that replacement does not have", resource(`,"UpdateReplacePolicy":"RetainExceptOnCreate"`), `UpdateReplacePolicy "RetainExceptOnCreate" is not one of`},
 		{"an unknown attribute of a resource", resource(`,"CreationPolicy":{}`), `unknown field "CreationPolicy"`},
 		{"no resources", `{"Resources":{}}`, "no Resources"},
 		{"neither JSON nor YAML", `{Resources`, "template is not valid"},

@@ -40,7 +40,6 @@ var (
 
 func (op *operation) create(t *target) {
 	op.aim(t)
-	op.stackEvent("CREATE_IN_PROGRESS", "User Initiated")
 	err := op.apply()
 	if err == nil {
 		op.commit()
@@ -66,7 +65,6 @@ func (op *operation) rollBackCreate() {
 
 func (op *operation) update(t *target) {
 	op.aim(t)
-	op.stackEvent("UPDATE_IN_PROGRESS", "User Initiated")
 	op.remove()
 	err := op.apply()
 	if err == nil {
@@ -98,16 +96,23 @@ func (op *operation) rollBackUpdate() {
 // stays behind with an event that says so, as on AWS: the operation itself has
 // ended.
 func (op *operation) finish(status string) {
+	rollback := status == "UPDATE_ROLLBACK_COMPLETE"
 	_ = op.deleteInOrder(op.cleanup(), func(r *Resource) bool {
-		return retained(r.DeletionPolicy) || retained(r.UpdateReplacePolicy)
+		if now, exists := op.resource(r.LogicalID); exists && !now.same(r) { // one replaced the other
+			return r.UpdateReplacePolicy == "Retain" && !rollback
+		}
+		return r.retained(rollback)
 	}) // each failure is an event
 	op.stackEvent(status, "")
 }
 
-func retained(policy string) bool { return policy == "Retain" || policy == "RetainExceptOnCreate" }
+// retained tells whether a resource outlives its place in the template, or the
+// rollback of the operation that created it (template reference, DeletionPolicy).
+func (r *Resource) retained(rollback bool) bool {
+	return r.DeletionPolicy == "Retain" || r.DeletionPolicy == "RetainExceptOnCreate" && !rollback
+}
 
 func (op *operation) delete() {
-	op.stackEvent("DELETE_IN_PROGRESS", "User Initiated")
 	if op.deleteResources(false) != nil {
 		op.stackEvent("DELETE_FAILED", op.failedReason(nil, "delete"))
 		return
@@ -416,15 +421,13 @@ func (op *operation) takeBackOne(u undo) (err error) {
 	return nil
 }
 
-// deleteResources deletes all resources of the stack. In the rollback of a
-// create, RetainExceptOnCreate does not count.
-func (op *operation) deleteResources(ofCreate bool) error {
+// deleteResources deletes all resources of the stack, in the rollback of its
+// creation or when it is deleted.
+func (op *operation) deleteResources(rollback bool) error {
 	op.service.mu.Lock()
 	resources := slices.Collect(maps.Values(op.stack.Resources))
 	op.service.mu.Unlock()
-	return op.deleteInOrder(resources, func(r *Resource) bool {
-		return r.DeletionPolicy == "Retain" || r.DeletionPolicy == "RetainExceptOnCreate" && !ofCreate
-	})
+	return op.deleteInOrder(resources, func(r *Resource) bool { return r.retained(rollback) })
 }
 
 // deleteInOrder deletes each resource after those that depend on it. One that
@@ -449,7 +452,7 @@ func (op *operation) deleteInOrder(resources []*Resource, retain func(*Resource)
 }
 
 func (op *operation) deleteResource(r *Resource, retain bool) (err error) {
-	done := "DELETE_SKIPPED"
+	done, note := "DELETE_SKIPPED", ""
 	kind := Type{Delete: func(Request) error { return nil }}
 	if !retain {
 		done = "DELETE_COMPLETE"
@@ -458,6 +461,9 @@ func (op *operation) deleteResource(r *Resource, retain bool) (err error) {
 	}
 	op.run(kind, func() {
 		err = kind.Delete(op.request(r, nil))
+		if left, ok := errors.AsType[*LeftError](err); ok {
+			note, err = left.Reason, nil
+		}
 	}, func() {
 		if err != nil {
 			return
@@ -470,7 +476,7 @@ func (op *operation) deleteResource(r *Resource, retain bool) (err error) {
 		op.event(r, "DELETE_FAILED", err.Error())
 		return fmt.Errorf("%s: %w", r.LogicalID, err)
 	}
-	op.event(r, done, "")
+	op.event(r, done, note)
 	return nil
 }
 
@@ -559,25 +565,32 @@ func (op *operation) failedReason(err error, verb string) string {
 
 func (op *operation) stackEvent(status, reason string) {
 	op.service.mu.Lock()
-	op.stack.Status, op.stack.StatusReason = status, reason
+	defer op.service.mu.Unlock()
+	op.stackEventLocked(status, reason)
+}
+
+// stackEventLocked changes the status of the stack; service.mu is held. A status
+// that is not in progress is the end of the operation: nobody sees, or saves, the
+// one without the other.
+func (op *operation) stackEventLocked(status, reason string) {
+	st := op.stack
+	st.Status, st.StatusReason = status, reason
 	if status == "DELETE_COMPLETE" {
-		op.stack.Deleted = time.Now().UTC()
+		st.Deleted = time.Now().UTC()
 	}
-	op.service.mu.Unlock()
-	op.record(Event{LogicalID: op.stack.Name, PhysicalID: op.stack.ID, Type: StackType, Status: status, StatusReason: reason})
+	op.recordLocked(Event{LogicalID: st.Name, PhysicalID: st.ID, Type: StackType, Status: status, StatusReason: reason})
+	if !strings.HasSuffix(status, "_IN_PROGRESS") {
+		st.Pending = nil
+		op.service.forgetDeleted()
+		close(st.idle)
+	}
 }
 
 func (op *operation) event(r *Resource, status, reason string) {
 	op.service.mu.Lock()
+	defer op.service.mu.Unlock()
 	r.Status, r.StatusReason, r.Updated = status, reason, time.Now().UTC()
-	op.service.mu.Unlock()
-	op.record(Event{LogicalID: r.LogicalID, PhysicalID: r.PhysicalID, Type: r.Type, Status: status, StatusReason: reason})
-}
-
-func (op *operation) record(e Event) {
-	op.service.mu.Lock()
-	op.recordLocked(e)
-	op.service.mu.Unlock()
+	op.recordLocked(Event{LogicalID: r.LogicalID, PhysicalID: r.PhysicalID, Type: r.Type, Status: status, StatusReason: reason})
 }
 
 // recordLocked adds an event to the stack; service.mu is held.

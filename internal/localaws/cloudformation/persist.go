@@ -63,14 +63,11 @@ func (s *Service) resume(st *stack) (func(*operation), error) {
 	case "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS":
 		return func(op *operation) { op.finish("UPDATE_ROLLBACK_COMPLETE") }, nil
 	}
-	if len(st.Pending.Input.TemplateBody) == 0 {
-		return (*operation).delete, nil // saved before the deletion's first event
-	}
 	target, err := s.target(st, st.Pending.Input)
 	if err != nil {
 		return nil, err
 	}
-	if st.Status == "" || st.Status == "CREATE_IN_PROGRESS" || st.Status == "REVIEW_IN_PROGRESS" {
+	if st.Status == "CREATE_IN_PROGRESS" {
 		return func(op *operation) { op.create(target) }, nil
 	}
 	return func(op *operation) { op.update(target) }, nil

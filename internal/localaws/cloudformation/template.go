@@ -100,7 +100,11 @@ func (s *scalar) UnmarshalJSON(b []byte) error {
 
 var (
 	logicalID = regexp.MustCompile(`^[A-Za-z0-9]{1,255}$`)
-	policies  = []string{"", "Delete", "Retain", "RetainExceptOnCreate", "Snapshot"}
+	// Policies of a resource (template reference, DeletionPolicy and
+	// UpdateReplacePolicy). No resource type here can be snapshotted: that fails as a
+	// DeletionPolicy, and means Delete as an UpdateReplacePolicy.
+	deletionPolicies = []string{"", "Delete", "Retain", "RetainExceptOnCreate"}
+	replacePolicies  = []string{"", "Delete", "Retain", "Snapshot"}
 )
 
 // ParseTemplate reads a template in JSON or YAML and checks all of it that can be checked
@@ -193,10 +197,13 @@ func (t *Template) checkResource(id string) error {
 	if r.Type == "" {
 		return errors.New("it has no Type")
 	}
-	for _, policy := range []string{r.DeletionPolicy, r.UpdateReplacePolicy} {
-		if !slices.Contains(policies, policy) {
-			return fmt.Errorf("policy %q is not one of Delete, Retain, RetainExceptOnCreate, Snapshot", policy)
-		}
+	switch {
+	case r.DeletionPolicy == "Snapshot":
+		return fmt.Errorf("resource type %s does not support deletion policy Snapshot", r.Type)
+	case !slices.Contains(deletionPolicies, r.DeletionPolicy):
+		return fmt.Errorf("DeletionPolicy %q is not one of Delete, Retain, RetainExceptOnCreate, Snapshot", r.DeletionPolicy)
+	case !slices.Contains(replacePolicies, r.UpdateReplacePolicy):
+		return fmt.Errorf("UpdateReplacePolicy %q is not one of Delete, Retain, Snapshot", r.UpdateReplacePolicy)
 	}
 	for _, dependency := range r.DependsOn {
 		if _, ok := t.Resources[dependency]; !ok {
