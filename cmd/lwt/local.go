@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"lastwill/internal/atomicfile"
@@ -66,8 +68,11 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 		ObserveIoT: observer.iot, ObserveStacks: observer.stack,
 		Log: slog.New(slog.NewTextHandler(s.Err, nil)),
 	})
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return cli.WithHint(err, "another port: -addr 127.0.0.1:0 -mqtt 127.0.0.1:0")
+	}
+	if err != nil {
+		return err
 	}
 	printReady(s.Out, server.Status(), *addr, *data)
 	<-ctx.Done()
@@ -118,7 +123,9 @@ func (o *observer) iot(e iot.Event) {
 }
 
 func (o *observer) stack(e cloudformation.Event) {
-	if e.Type == cloudformation.StackType || strings.HasSuffix(e.Status, "_FAILED") {
+	// What AWS leaves behind has a reason, too.
+	left := e.Status == "DELETE_COMPLETE" && e.StatusReason != ""
+	if e.Type == cloudformation.StackType || strings.HasSuffix(e.Status, "_FAILED") || left {
 		o.line("%-12s %s %s  %s", "stack", e.LogicalID, e.Status, e.StatusReason)
 	}
 }
@@ -142,11 +149,34 @@ func runLocalEnv(ctx context.Context, args []string, s cli.Streams) error {
 	for _, v := range variables {
 		fmt.Fprintf(s.Out, "export %s=%s\n", v.name, shellQuote(v.value))
 	}
-	// A proxy must not get to see requests to this machine.
-	fmt.Fprintf(s.Out, "export NO_PROXY=\"127.0.0.1${NO_PROXY:+,$NO_PROXY}\"\n")
-	// What would lead to another account than the local one.
-	fmt.Fprintln(s.Out, "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+	// A proxy must not get to see requests to this machine. Some programs read the one
+	// name, some the other.
+	for _, name := range []string{"NO_PROXY", "no_proxy"} {
+		fmt.Fprintf(s.Out, "export %[1]s=\"127.0.0.1${%[1]s:+,$%[1]s}\"\n", name)
+	}
+	fmt.Fprintln(s.Out, "unset "+strings.Join(append(misleading, otherEndpoints(os.Environ())...), " "))
 	return nil
+}
+
+// misleading variables lead to another account than the local one, or past its
+// address (SDKs and tools reference guide, "Environment variables support").
+var misleading = []string{
+	"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
+	"AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE",
+	"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+	"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT",
+}
+
+var serviceEndpoint = regexp.MustCompile(`^(AWS_ENDPOINT_URL_[A-Z0-9_]+)=`)
+
+// otherEndpoints are those set for one service, which would win over AWS_ENDPOINT_URL.
+func otherEndpoints(environment []string) (names []string) {
+	for _, v := range environment {
+		if found := serviceEndpoint.FindStringSubmatch(v); found != nil && found[1] != "AWS_ENDPOINT_URL_S3" {
+			names = append(names, found[1])
+		}
+	}
+	return names
 }
 
 type variable struct{ name, value string }

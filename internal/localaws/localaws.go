@@ -234,5 +234,8 @@ func (s *Server) Close(ctx context.Context) error {
 		s.state.stop()
 		errs = append(errs, s.save())
 	}
+	if s.state.lock != nil {
+		_ = s.state.lock.Close() // gives the folder free; it is closed already the second time
+	}
 	return errors.Join(errs...)
 }

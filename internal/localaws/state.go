@@ -33,6 +33,7 @@ const formatVersion = 1
 // the authority's key have files of their own.
 type state struct {
 	file string // empty: nothing is kept
+	lock *os.File
 	// gate is held for reading while a resource and its record change, and for
 	// writing while the services are read.
 	gate sync.RWMutex
@@ -139,13 +140,16 @@ func (s *Server) keepSaving() {
 }
 
 // openState prepares the data folder.
-func (s *Server) openState(dir string) error {
+func (s *Server) openState(dir string) (err error) {
 	s.state.changed, s.state.done = make(chan struct{}, 1), make(chan struct{})
 	if dir == "" {
 		return nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w", err)
+	}
+	if s.state.lock, err = lockDir(dir); err != nil {
+		return err
 	}
 	s.state.file = filepath.Join(dir, "state.json")
 	return nil
@@ -157,7 +161,7 @@ func (s *Server) durable(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodHead || r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/_lwt/") {
+		if onlyReads(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -171,6 +175,13 @@ func (s *Server) durable(next http.Handler) http.Handler {
 		w.WriteHeader(answer.status)
 		_, _ = w.Write(answer.body.Bytes()) // the client is gone; there is nobody to tell
 	})
+}
+
+// onlyReads is false for GET where it may change something: confirmation links,
+// and AWS's Query protocol, which has its operation in the query.
+func onlyReads(r *http.Request) bool {
+	changes := strings.HasPrefix(r.URL.Path, "/_lwt/") || strings.Contains(r.URL.RawQuery, "Action=")
+	return r.Method == http.MethodHead || r.Method == http.MethodGet && !changes
 }
 
 // heldAnswer keeps an answer until it may be given.

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A local is a running `lwt local`.
+type local struct {
+	t       *testing.T
+	cmd     *exec.Cmd
+	lines   *bufio.Scanner
+	intro   string // what it printed until it was ready
+	address string
+}
+
+func startLocal(t *testing.T, args ...string) *local {
+	t.Helper()
+	l := &local{t: t, cmd: exec.Command("lwt", append([]string{"local", "-addr", "127.0.0.1:0", "-mqtt", "127.0.0.1:0"}, args...)...)}
+	out, err := l.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.cmd.Stderr = os.Stderr
+	if err := l.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.cmd.Process.Kill() })
+	l.lines = bufio.NewScanner(out)
+	for !strings.Contains(l.intro, "npx cdk bootstrap") && l.lines.Scan() {
+		l.intro += l.lines.Text() + "\n"
+	}
+	l.address = strings.TrimPrefix(regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(l.intro), "http://")
+	return l
+}
+
+// interrupt ends it as Ctrl-C does and returns what it still printed.
+func (l *local) interrupt() string {
+	l.t.Helper()
+	if err := l.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		l.t.Fatal(err)
+	}
+	var rest strings.Builder
+	for l.lines.Scan() {
+		rest.WriteString(l.lines.Text() + "\n")
+	}
+	if err := l.cmd.Wait(); err != nil {
+		l.t.Errorf("interrupted, it ends with %v", err)
+	}
+	return rest.String()
+}
+
+// fails runs lwt and returns what it says on standard error.
+func fails(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("lwt", args...)
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = io.Discard, &stderr
+	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("lwt %v ends with %v", args, err)
+	}
+	return stderr.String()
+}
+
+func TestLocalTellsHowToUseIt(t *testing.T) {
+	t.Parallel()
+	l := startLocal(t)
+	for _, want := range []string{"account 123456789012, region us-east-1", "mutual TLS", "state      in memory; -data DIR keeps it", "lwt local env -addr " + l.address} {
+		if !strings.Contains(l.intro, want) {
+			t.Errorf("it does not print %q:\n%s", want, l.intro)
+		}
+	}
+	if rest := l.interrupt(); !strings.Contains(rest, "shutting down") {
+		t.Errorf("interrupted, it prints %q", rest)
+	}
+	if said := fails(t, "local", "env", "-addr", l.address); !strings.Contains(said, "hint: start it in another shell: lwt local") {
+		t.Errorf("without an endpoint env says %q", said)
+	}
+}
+
+// What a shell had set before must not lead anywhere else.
+func TestLocalEnvLeadsToTheEndpointOnly(t *testing.T) {
+	t.Parallel()
+	l := startLocal(t)
+	shell := exec.Command("sh", "-c", `eval "$(lwt local env -addr `+l.address+`)"; env; cat "$LWT_ROOT_CA"`)
+	shell.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "AWS_PROFILE=production", "AWS_SESSION_TOKEN=x", "AWS_REGION=eu-west-1",
+		"AWS_ENDPOINT_URL_STS=https://sts.example.com", "AWS_ENDPOINT_URL_S3=https://s3.example.com", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true",
+		"AWS_USE_FIPS_ENDPOINT=true", "no_proxy=example.com")
+	out, err := shell.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"\nAWS_ENDPOINT_URL=http://" + l.address + "\n", "\nAWS_ENDPOINT_URL_S3=http://" + l.address + "\n", "\nAWS_REGION=us-east-1\n",
+		"\nAWS_ACCESS_KEY_ID=test\n", "\nLWT_MQTT=127.0.0.1:", "\nno_proxy=127.0.0.1,example.com\n", "\nNO_PROXY=127.0.0.1", "-----BEGIN CERTIFICATE-----",
+	} {
+		if !strings.Contains("\n"+string(out), want) {
+			t.Errorf("the environment lacks %q", want)
+		}
+	}
+	for _, name := range []string{"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_STS", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_USE_FIPS_ENDPOINT"} {
+		if strings.Contains("\n"+string(out), "\n"+name+"=") {
+			t.Errorf("%s is still set", name)
+		}
+	}
+}
+
+func TestLocalSaysWhatIsTaken(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	l := startLocal(t, "-data", data)
+	if !strings.Contains(l.intro, "state      "+data) {
+		t.Errorf("it does not print where its state is:\n%s", l.intro)
+	}
+	said := fails(t, "local", "-addr", l.address, "-mqtt", "127.0.0.1:0")
+	if !strings.Contains(said, l.address) || !strings.Contains(said, "in use") || !strings.Contains(said, "hint: another port") {
+		t.Errorf("of a port that is taken it says %q", said)
+	}
+	said = fails(t, "local", "-addr", "127.0.0.1:0", "-mqtt", "127.0.0.1:0", "-data", data)
+	if !strings.Contains(said, "data folder "+data+" is in use by another local endpoint") || strings.Contains(said, "another port") {
+		t.Errorf("of a folder that is taken it says %q", said)
+	}
+	l.interrupt()
+	startLocal(t, "-data", data).interrupt()
+}
