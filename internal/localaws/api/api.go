@@ -109,6 +109,7 @@ type nothing struct{}
 func New(s Services) http.Handler {
 	return &handler{keys: s.Keys, iam: s.IAM, account: s.Account, large: make(chan struct{}, largeBodies), fronts: map[string]front{
 		"sts": stsFront(s),
+		"iam": iamFront(s),
 		"ssm": ssmFront(s),
 		"iot": iotFront(s),
 

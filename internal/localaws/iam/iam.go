@@ -1,5 +1,9 @@
 // Package iam keeps roles and their inline policies, lets services assume the
 // roles that trust them, and decides what an assumed role may do.
+//
+// Known differences from AWS: roles are made by stacks only; there are no users,
+// groups or managed policies of the account's own, what AWS's managed policies
+// allow is not known (they allow nothing), and permissions boundaries are not asked.
 package iam
 
 import (
