@@ -2,7 +2,6 @@ package iotsql
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -217,9 +216,9 @@ func regexpReplace(e *env, c *call) value {
 		return undefined
 	}
 	s, last := args[0], 0
-	matches, ok := re.findAll(s)
+	matches, ok := re.findAll(e, s)
 	if !ok {
-		return e.fail(fmt.Errorf("%w: replacing %s takes long", ErrTooMuchWork, quoteSQL(args[1])))
+		return undefined
 	}
 	var out []byte
 	for _, match := range matches {

@@ -3,9 +3,11 @@ package iotsql
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // seeds are statements of every construct, and hostile ones.
@@ -214,6 +216,25 @@ func decoded(e *env, v value) value {
 		return e.newObject(out)
 	}
 	return v
+}
+
+// FuzzPattern holds findAll to package regexp.
+func FuzzPattern(f *testing.F) {
+	for _, p := range []string{"", "a", "^a", "\\ba*", "a*?", "(a)|b|$", "(?m)^.?$", "\\B", "(?i)É+", "(a*)*b|a", "x*", "\\Aa|(?:b)", ".", "(?s)."} {
+		f.Add(p, "aab\na é😀ba")
+		f.Add(p, "")
+	}
+	f.Fuzz(func(t *testing.T, p, s string) {
+		re, err := compilePattern(p)
+		if err != nil || !utf8.ValidString(s) {
+			return
+		}
+		e := &env{}
+		got, ok := re.findAll(e, s)
+		if want := re.FindAllStringSubmatchIndex(s, -1); ok && !slices.EqualFunc(got, want, slices.Equal) {
+			t.Fatalf("%q in %q: found %v, want %v", p, s, got, want)
+		}
+	})
 }
 
 func FuzzTimePattern(f *testing.F) {

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
-	"time"
+	"strings"
+	"unicode/utf8"
 )
 
 // A pattern is a compiled regular expression. AWS takes Java's patterns, these
@@ -12,7 +13,8 @@ import (
 // there are no look-around, back-references or possessive quantifiers.
 type pattern struct {
 	*regexp.Regexp
-	size int // about how many steps a character of text may take
+	after *regexp.Regexp // any character, then the pattern as group 1
+	size  int            // about how many steps a character of text may take
 }
 
 // Limits of a pattern: what matching takes in memory grows with size times
@@ -44,7 +46,11 @@ func compilePattern(s string) (*pattern, error) {
 		return nil, patternTooLarge(size)
 	}
 	re, err := regexp.Compile(s)
-	return &pattern{re, size}, err
+	if err != nil {
+		return nil, err
+	}
+	after, err := regexp.Compile("(?s:.)(" + s + ")")
+	return &pattern{re, after, size}, err
 }
 
 func patternTooLarge(size int) error {
@@ -66,19 +72,47 @@ func patternSize(re *syntax.Regexp) int {
 	return size
 }
 
-// patternTime bounds how long one replacement looks for matches. Each match
-// takes time in proportion to the text, all of them may take its square.
-const patternTime = time.Second
-
-// findAll returns all matches with their groups; it is not ok if that takes too
-// long. It asks for four times as many until there are no more, to be able to
-// stop.
-func (p *pattern) findAll(s string) (matches [][]int, ok bool) {
-	start := time.Now()
-	for n := 1; time.Since(start) < patternTime; n *= 4 {
-		if matches = p.FindAllStringSubmatchIndex(s, n); len(matches) < n {
-			return matches, true
+// findAll returns all matches with their groups, as FindAllStringSubmatchIndex
+// does. Each of them may take reading the text to its end, which is counted; it
+// is not ok if that was too much.
+func (p *pattern) findAll(e *env, s string) (matches [][]int, ok bool) {
+	for pos, last := 0, -1; pos <= len(s); {
+		match, read := p.next(s, pos)
+		if !e.spend(matchWork * p.size * read) {
+			return nil, false
+		}
+		if match == nil {
+			break
+		}
+		if match[1] > pos || match[0] != last {
+			matches = append(matches, match)
+		}
+		last = match[1]
+		if pos = match[1]; match[0] == match[1] {
+			_, width := utf8.DecodeRuneInString(s[pos:])
+			pos += max(width, 1) // past the end of the text if nothing is left
 		}
 	}
-	return nil, false
+	return matches, true
+}
+
+// next returns the first match that begins at pos or later, and how many bytes
+// it took to find it.
+func (p *pattern) next(s string, pos int) (match []int, read int) {
+	re, from := p.Regexp, 0
+	if pos > 0 {
+		_, width := utf8.DecodeLastRuneInString(s[:pos])
+		re, from = p.after, pos-width
+	}
+	r := strings.NewReader(s[from:])
+	match = re.FindReaderSubmatchIndex(r)
+	if match != nil && pos > 0 {
+		match = match[2:]
+	}
+	for i := range match {
+		if match[i] >= 0 {
+			match[i] += from
+		}
+	}
+	return match, len(s) - from - r.Len()
 }
