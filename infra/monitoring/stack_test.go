@@ -1,6 +1,7 @@
 package monitoring_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"os"
@@ -101,10 +102,7 @@ func TestPlaceAndLogsAsConfigured(t *testing.T) {
 	if want := ":iot:eu-central-1:123456789012:rule/lastWillRule"; !strings.Contains(string(whole), want) {
 		t.Errorf("there is no %s in the template", want)
 	}
-	var tpl template
-	if err := json.Unmarshal(whole, &tpl); err != nil {
-		t.Fatal(err)
-	}
+	tpl := parse(t, whole)
 	for id, r := range tpl.Resources {
 		if want := map[bool]string{true: "Retain"}[r.Type == "AWS::Logs::LogGroup"]; r.DeletionPolicy != want {
 			t.Errorf("%s has the DeletionPolicy %q, want %q", id, r.DeletionPolicy, want)
@@ -125,9 +123,9 @@ func TestPrintedCommandsSurviveTheShell(t *testing.T) {
 	if _, err := c.Devices(true); err != nil {
 		t.Fatal(err)
 	}
-	var tpl template
-	if err := json.Unmarshal(synth(t, c), &tpl); err != nil {
-		t.Fatal(err)
+	tpl := parse(t, synth(t, c))
+	if key := keyLine(t, filepath.Join(certs, "lwtThing.key")); bytes.Contains(tpl.raw, key) {
+		t.Error("the private key is in the template")
 	}
 	const certificateFile = "/lwtThing.pem.crt"
 
@@ -148,6 +146,16 @@ func TestPrintedCommandsSurviveTheShell(t *testing.T) {
 	if diff := cmp.Diff(want, shell(t, tpl.Outputs["SimulatorCommand"].Value)); diff != "" {
 		t.Errorf("go was given (-want +got):\n%s", diff)
 	}
+}
+
+// keyLine is the first line of a private key's base64.
+func keyLine(t *testing.T, file string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Split(content, []byte("\n"))[1]
 }
 
 // shell returns the lines that an output's command prints.
