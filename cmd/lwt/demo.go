@@ -271,17 +271,13 @@ func (d *demo) connect(ctx context.Context) (string, error) {
 		ConnectedTopic: d.stack.Output("ConnectedTopic"),
 		Will:           device.Message{Topic: d.stack.Output("WillTopic"), Payload: will.Payload(thing), QoS: will.QoS},
 	}
-	if err := d.reconnect(ctx); err != nil {
+	if d.device, err = device.Connect(ctx, d.config); err != nil {
+		return "", err
+	}
+	if err := d.device.Announce(ctx); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%s over mutual TLS, its will left with the broker, keep alive %s", thing, will.KeepAlive), nil
-}
-
-func (d *demo) reconnect(ctx context.Context) (err error) {
-	if d.device, err = device.Connect(ctx, d.config); err != nil {
-		return err
-	}
-	return d.device.Announce(ctx)
 }
 
 // vanish drops the device's socket, and tells what follows.
@@ -341,15 +337,18 @@ func (d *demo) exactlyOne(ctx context.Context) error {
 }
 
 // disconnect is the counter-proof: a device that says goodbye raises no alarm.
-func (d *demo) disconnect(ctx context.Context) (string, error) {
-	if err := d.reconnect(ctx); err != nil {
+func (d *demo) disconnect(ctx context.Context) (_ string, err error) {
+	if d.device, err = d.device.Reconnect(ctx); err != nil {
+		return "", err
+	}
+	if err := d.device.Announce(ctx); err != nil {
 		return "", err
 	}
 	if err := d.device.Disconnect(); err != nil {
 		return "", err
 	}
 	// When the broker reports the end of a connection, its will is sent or discarded.
-	_, err := d.await(ctx, "client-initiated disconnect", func(e iot.Event) bool {
+	_, err = d.await(ctx, "client-initiated disconnect", func(e iot.Event) bool {
 		return e.Kind == iot.Disconnected && e.Detail == "CLIENT_INITIATED_DISCONNECT"
 	})
 	if err != nil {

@@ -1,7 +1,7 @@
 // Command simulator is a device that connects to AWS IoT Core, or to any MQTT
-// broker with mutual TLS, leaves a Will Message there, sleeps and vanishes
-// without a DISCONNECT. Its command line is that of the basicPubSub sample in
-// the reference scenario.
+// broker, leaves a Will Message there, sleeps and ends in one of the ways in
+// which devices end. Its command line is that of the basicPubSub sample in the
+// reference scenario.
 package main
 
 import (
@@ -21,74 +21,119 @@ func run(ctx context.Context, args []string, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := o.config()
-	if err != nil {
+	l := &life{o: o, r: &reporter{out: s.Out, json: o.json}}
+	if l.cfg, l.account, err = o.config(ctx); err != nil {
 		return err
 	}
-	r := &reporter{out: s.Out, json: o.json}
-	cfg.Receive = r.message
-	return live(ctx, o, cfg, r)
+	l.cfg.Receive = l.r.message
+	return l.run(ctx)
 }
 
-// live is the life of the device, from CONNECT to its end.
-func live(ctx context.Context, o options, cfg device.Config, r *reporter) error {
-	d, err := device.Connect(ctx, cfg)
-	if err != nil {
+// A life is that of a device, from CONNECT to its end.
+type life struct {
+	o       options
+	cfg     device.Config
+	account *account // nil if nothing needs one
+	r       *reporter
+	d       *device.Device
+	// away tells that the device has dropped and means to come back.
+	away bool
+}
+
+func (l *life) run(ctx context.Context) (err error) {
+	if l.d, err = device.Connect(ctx, l.cfg); err != nil {
 		return err
 	}
-	r.connected(cfg, d.Addr())
-	err = announce(ctx, d, o, r)
+	l.r.connected(l.cfg, l.d)
+	err = l.announce(ctx)
 	if err == nil {
-		r.sleeping(o.sleep)
-		err = sleep(ctx, d, o.sleep)
+		err = l.flap(ctx)
+	}
+	if err == nil {
+		l.r.sleeping(l.o.sleep, l.o.end)
+		err = l.sleep(ctx, l.o.sleep)
 	}
 	switch {
 	case ctx.Err() != nil: // SIGINT or SIGTERM
-		if err := d.Disconnect(); err != nil {
-			return err
-		}
-		r.disconnected(cfg)
-		return nil
+		return l.interrupted()
 	case err != nil:
-		if d.Err() == nil { // the connection stands
-			err = errors.Join(err, d.Disconnect())
+		if !l.away && l.d.Err() == nil { // the connection stands
+			err = errors.Join(err, l.d.Disconnect())
 		}
 		return err
 	}
-	at, err := d.Drop()
-	if err != nil {
+	return ends[l.o.end].run(ctx, l)
+}
+
+func (l *life) interrupted() error {
+	if l.away {
+		l.r.say(event{Event: "interrupted", ClientID: l.cfg.ClientID}, "interrupted while away: the broker has the will published")
+		return nil
+	}
+	if err := l.d.Disconnect(); err != nil {
 		return err
 	}
-	r.dropped(at, cfg)
+	l.r.say(event{Event: "disconnected", ClientID: l.cfg.ClientID}, "interrupted: sent DISCONNECT, the broker discards the will")
 	return nil
 }
 
 // announce subscribes and publishes, as the mode says, in the sample's order.
-func announce(ctx context.Context, d *device.Device, o options, r *reporter) error {
-	if o.mode != modePublish {
-		if err := d.Subscribe(ctx, o.topic); err != nil {
+func (l *life) announce(ctx context.Context) error {
+	if l.o.mode != modePublish {
+		if err := l.d.Subscribe(ctx, l.o.topic); err != nil {
 			return err
 		}
-		r.subscribed(o.topic)
+		l.r.subscribed(l.o.topic)
 	}
-	if o.mode != modeSubscribe {
-		if err := d.Announce(ctx); err != nil {
+	if l.o.mode != modeSubscribe {
+		if err := l.d.Announce(ctx); err != nil {
 			return err
 		}
-		r.published(o.topic, will.ConnectedPayload(o.message))
+		l.r.published(l.o.topic, will.ConnectedPayload(l.o.message))
 	}
 	return nil
 }
 
 // sleep returns after a time or when ctx ends, or with an error when the
 // connection is lost.
-func sleep(ctx context.Context, d *device.Device, duration time.Duration) error {
+func (l *life) sleep(ctx context.Context, duration time.Duration) error {
 	timer := time.NewTimer(duration)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-	case <-d.Done():
+		return ctx.Err()
+	case <-l.d.Done():
 	}
-	return d.Err()
+	return l.d.Err()
+}
+
+// flap drops and comes back, as often as asked for, and spreads that over the
+// time: half of each turn the device is there, half it is away.
+func (l *life) flap(ctx context.Context) error {
+	for range l.o.flap {
+		turn := l.o.within / time.Duration(l.o.flap)
+		if err := l.sleep(ctx, turn/2); err != nil {
+			return err
+		}
+		if err := l.vanish("dropped", l.d.Drop); err != nil {
+			return err
+		}
+		l.away = true
+		select {
+		case <-time.After(turn - turn/2):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		back, err := l.d.Reconnect(ctx)
+		if err != nil {
+			return err
+		}
+		l.d, l.away = back, false
+		l.r.connected(l.cfg, l.d)
+		if err := l.announce(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }

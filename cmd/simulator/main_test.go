@@ -2,7 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -21,11 +25,20 @@ type world struct {
 	broker   *brokertest.Mosquitto
 	peer     *brokertest.Peer
 	observer *brokertest.Observer
+	cloud    *cloud
 }
 
 // commands are the scripts' own:
 //
+//	aws [throttled]   starts the local AWS endpoint with the thing lwtThing; sets the
+//	                  environment for the AWS SDKs, and $CA, $CERT and $KEY. Unless
+//	                  it is throttled, a client ID may come back at once
+//	joined            waits for the next connection to it
+//	ended REASON N    waits for the end of a connection to that, for AWS's reason, and
+//	                  wants N wills since the last time
 //	broker            starts mosquitto with mutual TLS; sets $ENDPOINT and $PORT
+//	proxy             starts an HTTP proxy that knows the broker as broker.test; sets
+//	                  $PROXY
 //	observe FILTER... subscribes mosquitto_sub
 //	logged TEXT...    waits for a line of mosquitto's log with one of the texts
 //	publish T TEXT    publishes with mosquitto_pub
@@ -39,6 +52,23 @@ var commands = map[string]func(w *world, ts *testscript.TestScript, args []strin
 		ts.Check(err)
 		ts.Setenv("ENDPOINT", host)
 		ts.Setenv("PORT", port)
+	},
+	"aws": func(w *world, ts *testscript.TestScript, args []string) {
+		w.cloud = startCloud(w, w.pki, len(args) == 0)
+		for name, value := range w.cloud.environment {
+			ts.Setenv(name, value)
+		}
+	},
+	"joined": func(w *world, _ *testscript.TestScript, _ []string) { w.cloud.joined(w) },
+	"ended": func(w *world, ts *testscript.TestScript, args []string) {
+		wills, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		if got := w.cloud.ended(w, args[0]); got != wills {
+			ts.Fatalf("%d wills, want %d", got, wills)
+		}
+	},
+	"proxy": func(w *world, ts *testscript.TestScript, _ []string) {
+		ts.Setenv("PROXY", startProxy(w, w.broker.Addr))
 	},
 	"observe": func(w *world, _ *testscript.TestScript, args []string) {
 		w.observer = w.peer.Observe(w, args...)
@@ -87,8 +117,36 @@ func TestScripts(t *testing.T) {
 			cert, key := w.pki.Issue(w, "lwtThing")
 			env.Values[world{}] = w
 			env.Vars = append(env.Vars, "CA="+w.pki.CAFile, "CERT="+cert, "KEY="+key,
-				"GORACE=atexit_sleep_ms=0") // the race detector's second of patience, at each exit
+				"AWS_EC2_METADATA_DISABLED=true", // there is none to wait for
+				"GORACE=atexit_sleep_ms=0")       // the race detector's second of patience, at each exit
 			return nil
 		},
 	})
+}
+
+// startProxy starts a proxy that leads every CONNECT to broker.test to an address.
+func startProxy(t testing.TB, addr string) (url string) {
+	t.Helper()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if host, _, err := net.SplitHostPort(r.Host); r.Method != http.MethodConnect || err != nil || host != "broker.test" {
+			http.Error(w, "no", http.StatusForbidden)
+			return
+		}
+		broker, err := net.Dial("tcp", addr)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer broker.Close()
+		client, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer client.Close()
+		io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n")
+		go io.Copy(client, broker)
+		io.Copy(broker, client)
+	}))
+	t.Cleanup(proxy.Close)
+	return proxy.URL
 }

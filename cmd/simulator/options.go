@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
+	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,26 +22,34 @@ const (
 	modeSubscribe = "subscribe"
 )
 
+// Versions of MQTT, as -mqtt names them.
+const (
+	mqtt311 = "3.1.1"
+	mqtt5   = "5"
+)
+
 // maxClientIDBytes is AWS IoT Core's limit (general reference, "AWS IoT Core
 // endpoints and quotas").
 const maxClientIDBytes = 128
 
 const usage = `simulator is a device that vanishes: it connects with a Will Message, sleeps,
-then closes its socket without an MQTT DISCONNECT, and the broker publishes
-the will.
+then ends in a way of your choice, by default without an MQTT DISCONNECT, so
+that the broker publishes the will.
 
 Usage:
   simulator -e ENDPOINT -r AmazonRootCA1.pem -c CERT.pem.crt -k PRIVATE.pem.key \
             -id lwtThing -t /lwt/connected/topic -m publish
 
 Flags:
-  -e,  --endpoint HOST    AWS IoT endpoint, HOST or HOST:PORT; required.
-                          aws iot describe-endpoint --endpoint-type iot:Data-ATS
+  -e,  --endpoint HOST    AWS IoT endpoint, HOST or HOST:PORT (default: asked for
+                          with the AWS credentials, iot:DescribeEndpoint)
   -r,  --rootCA FILE      CA that vouches for the endpoint (default: the system's CAs)
-  -c,  --cert FILE        device certificate; required
-  -k,  --key FILE         private key of the certificate; required
-  -p,  --port PORT        port (default: 8883)
-  -w,  --websocket        MQTT over WebSocket with AWS credentials: not available yet
+  -c,  --cert FILE        device certificate; required without -w
+  -k,  --key FILE         private key of the certificate; required without -w
+  -p,  --port PORT        port (default: 8883; with -w 443). Port 443 without -w is
+                          mutual TLS with ALPN
+  -w,  --websocket        MQTT over WebSocket, with the AWS credentials of the
+                          environment, a profile, SSO, a container or an instance
   -id, --clientId ID      client ID; on AWS the thing's name (default: basicPubSub)
   -t,  --topic TOPIC      topic of the connected message (default: sdk/test/Python)
   -m,  --mode MODE        publish: send the connected message; subscribe: print what
@@ -48,14 +60,36 @@ Flags:
   -will-topic TOPIC       topic of the Will Message (default: /last/will/topic)
   -keep-alive SECONDS     keep alive, 30 to 1200; the broker notices silence after
                           1.5 times that, a closed socket at once (default: 30)
-  -sleep DURATION         time between the connected message and vanishing, such as
+  -sleep DURATION         time between the connected message and the end, such as
                           10s or 5m (default: 60s)
+  -end MODE               how the device ends:
+                            disconnect  MQTT DISCONNECT: no will
+                            drop        closes the socket without: the will at once
+                                        (default)
+                            reset       the same with a TCP reset
+                            freeze      falls silent with the socket open: the will
+                                        after 1.5 times the keep alive
+                            takeover    a second connection with the same client ID:
+                                        the will of the first, the second lives
+                            kill        DeleteConnection, with the AWS credentials
+  -prevent-will           with -end kill: tell the broker to publish no will
+  -flap N                 before that, drop and come back N times
+  -within DURATION        the time for -flap; AWS IoT Core takes one connection a
+                          second for a client ID (default: 60s)
+  -mqtt VERSION           3.1.1 or 5 (default: 3.1.1)
+  -user-property N=V      with -mqtt 5, repeatable: user property of CONNECT, the
+                          connected message and the Will Message
+  -will-property N=V      with -mqtt 5, repeatable: payload-format-indicator,
+                          content-type, response-topic, correlation-data or
+                          message-expiry-interval of the Will Message
+  -alpn                   mutual TLS with ALPN on another port than 443
   -json                   print one JSON object a line instead of text; the object
                           with the event "dropped" has the moment when the socket
                           closed
 
+HTTPS_PROXY and NO_PROXY are heeded: http, https and socks5 proxies.
 SIGINT (Ctrl-C) or SIGTERM makes the device disconnect properly: no will.
-Exit codes: 0 vanished or disconnected, 1 failed or lost the connection, 2 wrong usage.
+Exit codes: 0 ended as told, 1 failed or lost the connection, 2 wrong usage.
 `
 
 // options are the command line.
@@ -68,7 +102,29 @@ type options struct {
 	willTopic                   string
 	keepAlive                   int // seconds
 	sleep                       time.Duration
+	end                         string
+	preventWill                 bool
+	flap                        int
+	within                      time.Duration
+	mqtt                        string
+	userProperties              properties
+	willProperties              properties
+	alpn                        bool
 	json                        bool
+}
+
+// properties are the values of a flag NAME=VALUE that may come more than once.
+type properties []device.UserProperty
+
+func (p *properties) String() string { return "" }
+
+func (p *properties) Set(s string) error {
+	name, value, ok := strings.Cut(s, "=")
+	if !ok || name == "" {
+		return errors.New("write NAME=VALUE")
+	}
+	*p = append(*p, device.UserProperty{Name: name, Value: value})
+	return nil
 }
 
 func parse(args []string, out io.Writer) (options, error) {
@@ -94,6 +150,14 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.BoolVar(&o.websocket, "websocket", false, "")
 	flags.IntVar(&o.keepAlive, "keep-alive", int(will.KeepAlive/time.Second), "")
 	flags.DurationVar(&o.sleep, "sleep", time.Minute, "")
+	text(&o.end, endDrop, "end")
+	flags.BoolVar(&o.preventWill, "prevent-will", false, "")
+	flags.IntVar(&o.flap, "flap", 0, "")
+	flags.DurationVar(&o.within, "within", time.Minute, "")
+	text(&o.mqtt, mqtt311, "mqtt")
+	flags.Var(&o.userProperties, "user-property", "")
+	flags.Var(&o.willProperties, "will-property", "")
+	flags.BoolVar(&o.alpn, "alpn", false, "")
 	flags.BoolVar(&o.json, "json", false, "")
 	if err := cli.Parse(flags, args, out, usage); err != nil {
 		return o, err
@@ -108,17 +172,15 @@ func parse(args []string, out io.Writer) (options, error) {
 func (o options) validate() error {
 	const minKeepAlive, maxKeepAlive = int(will.MinKeepAlive / time.Second), int(will.MaxKeepAlive / time.Second)
 	switch {
-	case o.endpoint == "":
-		return cli.WithHint(cli.Usagef("missing endpoint: give it with -e"),
-			"\"aws iot describe-endpoint --endpoint-type iot:Data-ATS\" prints it; for the local endpoint it is 127.0.0.1")
 	case o.mode != modeBoth && o.mode != modePublish && o.mode != modeSubscribe:
 		return cli.WithHint(cli.Usagef("unknown mode %q", o.mode), "-m takes one of %s, %s, %s", modeBoth, modePublish, modeSubscribe)
 	case o.websocket && (o.cert != "" || o.key != ""):
 		return cli.WithHint(cli.Usagef("X.509 cert authentication and WebSocket are mutually exclusive"), "give either -w or -c and -k")
 	case !o.websocket && (o.cert == "" || o.key == ""):
-		return cli.WithHint(cli.Usagef("missing credentials for authentication"), "give the certificate with -c and its private key with -k")
-	case o.websocket:
-		return cli.WithHint(cli.Usagef("-w: MQTT over WebSocket is not available yet"), "connect with a certificate: -c and -k")
+		return cli.WithHint(cli.Usagef("missing credentials for authentication"),
+			"give the certificate with -c and its private key with -k, or -w to connect with AWS credentials")
+	case o.websocket && o.alpn:
+		return cli.Usagef("-alpn is for mutual TLS: leave it or -w out")
 	case o.keepAlive < minKeepAlive || o.keepAlive > maxKeepAlive:
 		return cli.WithHint(cli.Usagef("keep alive of %d seconds: give %d to %d", o.keepAlive, minKeepAlive, maxKeepAlive),
 			"AWS IoT Core takes 1 to %d for %d, and 0 or more than %d for %d", minKeepAlive-1, minKeepAlive, maxKeepAlive, maxKeepAlive)
@@ -127,7 +189,33 @@ func (o options) validate() error {
 	case len(o.clientID) > maxClientIDBytes:
 		return cli.Usagef("client ID %q has %d bytes: AWS IoT Core takes at most %d", o.clientID, len(o.clientID), maxClientIDBytes)
 	}
-	return o.validateTopics()
+	return errors.Join(o.validateTopics(), o.validateEnd(), o.validateMQTT5())
+}
+
+func (o options) validateEnd() error {
+	least := time.Duration(o.flap) * device.ConnectInterval
+	switch _, known := ends[o.end]; {
+	case !known:
+		return cli.WithHint(cli.Usagef("unknown end %q", o.end), "-end takes one of %s", endNames())
+	case o.preventWill && o.end != endKill:
+		return cli.Usagef("-prevent-will is for -end %s: every other end leaves the will to the broker", endKill)
+	case o.flap < 0:
+		return cli.Usagef("-flap %d: give how often to drop and come back", o.flap)
+	case o.within < least:
+		return cli.WithHint(cli.Usagef("-flap %d within %s is too fast: AWS IoT Core takes one connection a second for a client ID", o.flap, o.within), "give -within %s or more", least)
+	}
+	return nil
+}
+
+func (o options) validateMQTT5() error {
+	switch {
+	case o.mqtt != mqtt311 && o.mqtt != mqtt5:
+		return cli.WithHint(cli.Usagef("unknown MQTT version %q", o.mqtt), "-mqtt takes %s or %s", mqtt311, mqtt5)
+	case o.mqtt != mqtt5 && len(o.userProperties)+len(o.willProperties) > 0:
+		return cli.WithHint(cli.Usagef("MQTT %s has no properties", o.mqtt), "add -mqtt %s", mqtt5)
+	}
+	_, err := o.will()
+	return err
 }
 
 func (o options) validateTopics() error {
@@ -143,26 +231,102 @@ func (o options) validateTopics() error {
 	return nil
 }
 
-// config reads the files that the command line names.
-func (o options) config() (device.Config, error) {
+// will is the Will Message with its properties, under the names that MQTT 5.0
+// gives them in 3.1.3.2.
+func (o options) will() (device.Message, error) {
+	m := device.Message{
+		Topic: o.willTopic, Payload: will.Payload(o.clientID), QoS: will.QoS, Properties: device.Properties{User: o.userProperties},
+	}
+	p := &m.Properties
+	for _, property := range o.willProperties {
+		value := property.Value
+		switch property.Name {
+		case "payload-format-indicator":
+			if value != "0" && value != "1" {
+				return m, cli.Usagef("payload-format-indicator %q: give 0 for bytes or 1 for UTF-8", value)
+			}
+			p.Text = value == "1"
+		case "content-type":
+			p.ContentType = value
+		case "response-topic":
+			p.ResponseTopic = value
+		case "correlation-data":
+			p.CorrelationData = []byte(value)
+		case "message-expiry-interval":
+			seconds, err := strconv.ParseUint(value, 10, 32)
+			if err != nil {
+				return m, cli.Usagef("message-expiry-interval %q: give seconds", value)
+			}
+			p.Expiry = time.Duration(seconds) * time.Second
+		case "will-delay-interval":
+			return m, cli.WithHint(cli.Usagef("AWS IoT Core has no Will Delay Interval: the will goes at once"),
+				"leave it out; what shall wait for the device to come back must wait behind the rule")
+		default:
+			return m, cli.WithHint(cli.Usagef("unknown will property %q", property.Name),
+				"-will-property takes payload-format-indicator, content-type, response-topic, correlation-data and message-expiry-interval; -user-property takes any name")
+		}
+	}
+	return m, nil
+}
+
+// config reads the files that the command line names, and asks the AWS account
+// for what it leaves open. The account is nil if nothing needs one.
+func (o options) config(ctx context.Context) (device.Config, *account, error) {
+	message, err := o.will()
+	if err != nil {
+		return device.Config{}, nil, err
+	}
 	cfg := device.Config{
 		Endpoint:         o.endpoint,
 		Port:             o.port,
+		ALPN:             o.alpn,
+		MQTT5:            o.mqtt == mqtt5,
 		ClientID:         o.clientID,
-		Will:             device.Message{Topic: o.willTopic, Payload: will.Payload(o.clientID), QoS: will.QoS},
+		Will:             message,
 		KeepAlive:        time.Duration(o.keepAlive) * time.Second,
 		ConnectedTopic:   o.topic,
 		ConnectedMessage: o.message,
+		UserProperties:   o.userProperties,
+	}
+	if o.endpoint != "" { // else there is nothing to judge yet
+		if err := cfg.Validate(); err != nil {
+			return cfg, nil, cli.Usagef("%w", err)
+		}
+	}
+	if err := o.readFiles(&cfg); err != nil {
+		return cfg, nil, err
+	}
+	var aws *account
+	if o.websocket || o.endpoint == "" || o.end == endKill {
+		if aws, err = openAccount(ctx); err != nil {
+			return cfg, nil, err
+		}
+	}
+	if o.endpoint == "" {
+		if cfg.Endpoint, err = aws.endpoint(ctx); err != nil {
+			return cfg, nil, cli.WithHint(fmt.Errorf("missing endpoint, and the AWS account does not tell it: %w", err), "give it with -e; %s", cli.Hint(err))
+		}
+	}
+	if o.websocket {
+		cfg.Credentials, cfg.Region = aws.config.Credentials, aws.config.Region
 	}
 	if err := cfg.Validate(); err != nil {
-		return cfg, cli.Usagef("%w", err)
+		return cfg, nil, cli.Usagef("%w", err)
 	}
-	var err error
-	if cfg.Certificate, err = device.LoadCertificate(o.cert, o.key); err != nil {
-		return cfg, err
+	if o.end == endKill {
+		err = aws.check(ctx)
+	}
+	return cfg, aws, err
+}
+
+func (o options) readFiles(cfg *device.Config) (err error) {
+	if !o.websocket {
+		if cfg.Certificate, err = device.LoadCertificate(o.cert, o.key); err != nil {
+			return err
+		}
 	}
 	if o.rootCA != "" {
 		cfg.Roots, err = device.LoadRoots(o.rootCA)
 	}
-	return cfg, err
+	return err
 }

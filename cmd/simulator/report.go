@@ -18,15 +18,21 @@ type event struct {
 	Time  time.Time `json:"time"`
 	Event string    `json:"event"`
 	// Endpoint is host:port.
-	Endpoint         string `json:"endpoint,omitempty"`
-	ClientID         string `json:"clientId,omitempty"`
-	KeepAliveSeconds int    `json:"keepAliveSeconds,omitempty"`
-	WillTopic        string `json:"willTopic,omitempty"`
-	Topic            string `json:"topic,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"`
+	// Transport is mtls, mtls-alpn or websocket; MQTT is 3.1.1 or 5.
+	Transport        device.Transport `json:"transport,omitempty"`
+	MQTT             string           `json:"mqtt,omitempty"`
+	ClientID         string           `json:"clientId,omitempty"`
+	KeepAliveSeconds int              `json:"keepAliveSeconds,omitempty"`
+	WillTopic        string           `json:"willTopic,omitempty"`
+	Topic            string           `json:"topic,omitempty"`
 	// Payload is set when it is UTF-8, PayloadBase64 when it is not.
 	Payload       string  `json:"payload,omitempty"`
 	PayloadBase64 []byte  `json:"payloadBase64,omitempty"`
 	SleepSeconds  float64 `json:"sleepSeconds,omitempty"`
+	// SilenceSeconds is how long a frozen device was silent before the broker
+	// ended the connection.
+	SilenceSeconds float64 `json:"silenceSeconds,omitempty"`
 }
 
 // reporter tells what happens, for people or as JSON. Messages arrive in a
@@ -52,9 +58,12 @@ func (r *reporter) say(e event, format string, args ...any) {
 	fmt.Fprintf(r.out, "%s  %s\n", e.Time.Format("15:04:05.000"), fmt.Sprintf(format, args...))
 }
 
-func (r *reporter) connected(cfg device.Config, addr string) {
-	r.say(event{Event: "connected", Endpoint: addr, ClientID: cfg.ClientID, KeepAliveSeconds: int(cfg.KeepAlive / time.Second), WillTopic: cfg.Will.Topic},
-		"connected to %s as %s, keep alive %s, will on %s", addr, cfg.ClientID, cfg.KeepAlive, cfg.Will.Topic)
+func (r *reporter) connected(cfg device.Config, d *device.Device) {
+	how := cfg.Transport()
+	r.say(event{
+		Event: "connected", Endpoint: d.Addr(), Transport: how, MQTT: cfg.Protocol(), ClientID: cfg.ClientID,
+		KeepAliveSeconds: int(d.KeepAlive() / time.Second), WillTopic: cfg.Will.Topic,
+	}, "connected to %s as %s, MQTT %s over %s, keep alive %s, will on %s", d.Addr(), cfg.ClientID, cfg.Protocol(), how.Words(), d.KeepAlive(), cfg.Will.Topic)
 }
 
 func (r *reporter) subscribed(topic string) {
@@ -71,16 +80,12 @@ func (r *reporter) message(m device.Message) {
 	r.say(e, "received on %s: %s", printable([]byte(m.Topic)), printable(m.Payload))
 }
 
-func (r *reporter) sleeping(d time.Duration) {
-	r.say(event{Event: "sleeping", SleepSeconds: d.Seconds()}, "sleeping %s, then vanishing without DISCONNECT (Ctrl-C: disconnect properly instead)", d)
-}
-
-func (r *reporter) dropped(at time.Time, cfg device.Config) {
-	r.say(event{Time: at, Event: "dropped", ClientID: cfg.ClientID, WillTopic: cfg.Will.Topic}, "closed the socket without DISCONNECT: the broker publishes the will on %s", cfg.Will.Topic)
-}
-
-func (r *reporter) disconnected(cfg device.Config) {
-	r.say(event{Event: "disconnected", ClientID: cfg.ClientID}, "interrupted: sent DISCONNECT, the broker discards the will")
+func (r *reporter) sleeping(d time.Duration, end string) {
+	hint := ""
+	if end != endDisconnect {
+		hint = " (Ctrl-C: disconnect properly instead)"
+	}
+	r.say(event{Event: "sleeping", SleepSeconds: d.Seconds()}, "sleeping %s, then %s%s", d, ends[end].what, hint)
 }
 
 func withPayload(e event, payload []byte) event {

@@ -80,7 +80,7 @@ type Config struct {
 	// Credentials make the device connect over WebSocket, with a request that they
 	// sign, instead of with Certificate. Default: none.
 	Credentials aws.CredentialsProvider
-	// Region that the signature is for. Default: the one in the endpoint's name.
+	// Region that the signature is for, where the endpoint's name does not tell.
 	Region string
 	// MQTT5 makes the device speak MQTT 5.0. Default: MQTT 3.1.1.
 	MQTT5 bool
@@ -228,6 +228,14 @@ func Connect(ctx context.Context, cfg Config) (*Device, error) {
 	d.beat = time.AfterFunc(d.keepAlive, d.keepUp) // mu: it may fire before this returns
 	go d.serve()
 	return d, nil
+}
+
+// Protocol is the version of MQTT.
+func (c Config) Protocol() string {
+	if c.MQTT5 {
+		return "5"
+	}
+	return "3.1.1"
 }
 
 func (c Config) version() byte {

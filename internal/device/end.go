@@ -8,10 +8,10 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// connectInterval is how often AWS IoT Core takes a CONNECT with the same client
+// ConnectInterval is how often AWS IoT Core takes a CONNECT with the same client
 // ID (general reference, "AWS IoT Core endpoints and quotas", connect requests
 // per second per client ID).
-const connectInterval = time.Second
+const ConnectInterval = time.Second
 
 // Disconnect sends an MQTT DISCONNECT and closes the connection: the broker
 // discards the will. It returns when the packet is written and nothing of the
@@ -87,7 +87,7 @@ func (d *Device) Reconnect(ctx context.Context) (*Device, error) {
 
 // NextConnect is the first moment at which AWS IoT Core takes another CONNECT
 // with the same client ID.
-func (d *Device) NextConnect() time.Time { return d.accepted.Add(connectInterval) }
+func (d *Device) NextConnect() time.Time { return d.accepted.Add(ConnectInterval) }
 
 // end records how the connection ended and reports whether this was the first
 // to do so.

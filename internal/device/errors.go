@@ -29,6 +29,8 @@ const (
 	NameNotFound Reason = "name-not-found"
 	// Unreachable: nothing listens at the endpoint, or no way leads there.
 	Unreachable Reason = "unreachable"
+	// ProxyFailed: there is a proxy on the way, and it does not lead there.
+	ProxyFailed Reason = "proxy-failed"
 	// TimedOut: the endpoint did not answer in time.
 	TimedOut Reason = "timed-out"
 	// ServerUntrusted: the broker's certificate is not one to trust.
@@ -83,6 +85,17 @@ func dialFailed(ctx context.Context, addr string, err error) error {
 	}
 	return fail(Unreachable, fmt.Errorf("connect to %s: %w", addr, err),
 		"check this machine's network, and that its firewall lets TCP out to that port")
+}
+
+func proxyFailed(ctx context.Context, addr, proxy string, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return interrupted(ctx, addr, "waiting for the proxy")
+	}
+	const hint = "HTTPS_PROXY names the proxy, http://HOST:PORT, https:// or socks5://; NO_PROXY names hosts that need none"
+	if proxy == "" {
+		return fail(ProxyFailed, fmt.Errorf("connect to %s: proxy: %w", addr, err), hint)
+	}
+	return fail(ProxyFailed, fmt.Errorf("connect to %s: the proxy %s does not lead there: %w", addr, proxy, err), hint+"; the proxy must allow CONNECT to that port")
 }
 
 // interrupted is the error of an attempt that ctx or the network's patience ended.
@@ -203,12 +216,7 @@ func refusal(cfg Config, connack packets.Packet) (words, hint string) {
 
 const throttling = "AWS IoT Core takes one connection a second for a client ID, and 500 a second for an account"
 
-func (c Config) protocol() string {
-	if c.MQTT5 {
-		return "MQTT 5"
-	}
-	return "MQTT 3.1.1"
-}
+func (c Config) protocol() string { return "MQTT " + c.Protocol() }
 
 // policyChecks lists what must hold for AWS IoT Core to accept a CONNECT
 // (developer guide, "AWS IoT Core policy actions" and "MQTT").

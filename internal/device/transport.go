@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -17,6 +18,40 @@ const (
 	httpsPort = 443
 	mqttALPN  = "x-amzn-mqtt-ca"
 )
+
+// Transport is what carries MQTT.
+type Transport string
+
+// The transports of AWS IoT Core.
+const (
+	MTLS      Transport = "mtls"
+	MTLSALPN  Transport = "mtls-alpn"
+	WebSocket Transport = "websocket"
+)
+
+// Words name the transport for people.
+func (t Transport) Words() string {
+	switch t {
+	case MTLS:
+		return "mutual TLS"
+	case MTLSALPN:
+		return "mutual TLS with ALPN"
+	case WebSocket:
+		return "WebSocket"
+	}
+	return string(t)
+}
+
+// Transport is the one that the configuration leads to.
+func (c Config) Transport() Transport {
+	if c.Credentials != nil {
+		return WebSocket
+	}
+	if _, addr, err := c.address(); c.ALPN || err == nil && strings.HasSuffix(addr, ":"+strconv.Itoa(httpsPort)) {
+		return MTLSALPN
+	}
+	return MTLS
+}
 
 // link is an open connection to the broker.
 type link struct {
@@ -47,12 +82,11 @@ func open(ctx context.Context, cfg Config) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	tcp, err := dial(ctx, addr)
+	s, way, err := dial(ctx, cfg, addr)
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{TCPConn: tcp}
-	secured := tls.Client(s, cfg.tls(host, addr))
+	secured := tls.Client(way, cfg.tls(host))
 	if err := secured.HandshakeContext(ctx); err != nil {
 		s.Close()
 		return nil, tlsFailed(ctx, addr, err)
@@ -67,29 +101,50 @@ func open(ctx context.Context, cfg Config) (*link, error) {
 	return l, nil
 }
 
-func (c Config) tls(host, addr string) *tls.Config {
+func (c Config) tls(host string) *tls.Config {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: c.Roots}
-	if c.Credentials != nil {
-		return config
+	how := c.Transport()
+	if how != WebSocket {
+		config.Certificates = []tls.Certificate{c.Certificate}
 	}
-	config.Certificates = []tls.Certificate{c.Certificate}
-	if c.ALPN || strings.HasSuffix(addr, ":"+strconv.Itoa(httpsPort)) {
+	if how == MTLSALPN {
 		config.NextProtos = []string{mqttALPN}
 	}
 	return config
 }
 
-func dial(ctx context.Context, addr string) (*net.TCPConn, error) {
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+// dial opens the device's socket, and the way to the broker that leads through it:
+// the socket itself or, behind a proxy, what the proxy makes of it.
+func dial(ctx context.Context, cfg Config, addr string) (s *socket, way net.Conn, err error) {
+	via, err := cfg.proxyFor(addr)
 	if err != nil {
-		return nil, dialFailed(ctx, addr, err)
+		return nil, nil, proxyFailed(ctx, addr, "", err)
+	}
+	first := addr
+	if via != nil {
+		first = net.JoinHostPort(via.Hostname(), cmp.Or(via.Port(), proxyPorts[via.Scheme]))
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", first)
+	switch {
+	case err != nil && via != nil:
+		return nil, nil, proxyFailed(ctx, addr, via.Redacted(), err)
+	case err != nil:
+		return nil, nil, dialFailed(ctx, addr, err)
 	}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		c.Close()
-		return nil, fmt.Errorf("connect to %s: %T is no TCP connection", addr, c)
+		return nil, nil, fmt.Errorf("connect to %s: %T is no TCP connection", first, c)
 	}
-	return tcp, nil
+	s = &socket{TCPConn: tcp}
+	if via == nil {
+		return s, s, nil
+	}
+	if way, err = throughProxy(ctx, s, via, addr); err != nil {
+		s.Close()
+		return nil, nil, proxyFailed(ctx, addr, via.Redacted(), err)
+	}
+	return s, way, nil
 }
 
 // address is the configuration's.

@@ -85,18 +85,14 @@ func (c Config) signedURL(ctx context.Context, addr string) (string, error) {
 	return signed, nil
 }
 
-// region is the configuration's, or the one in a host name such as
-// example-ats.iot.eu-west-1.amazonaws.com.
+// region is the one in a host name such as
+// example-ats.iot.eu-west-1.amazonaws.com, or the configuration's.
 func (c Config) region(host string) string {
-	if c.Region != "" {
-		return c.Region
-	}
 	_, rest, _ := strings.Cut(host, ".iot.")
-	region, domain, _ := strings.Cut(rest, ".")
-	if !strings.HasPrefix(domain, "amazonaws.com") {
-		return ""
+	if region, domain, _ := strings.Cut(rest, "."); strings.HasPrefix(domain, "amazonaws.com") {
+		return region
 	}
-	return region
+	return c.Region
 }
 
 // maxRefusalBytes is how much of a refusal's body is shown.

@@ -14,7 +14,8 @@ func TestRegion(t *testing.T) {
 	tests := []struct{ name, region, host, want string }{
 		{"that of an endpoint's name", "", "example-ats.iot.eu-west-1.amazonaws.com", "eu-west-1"},
 		{"in China", "", "example.ats.iot.cn-north-1.amazonaws.com.cn", "cn-north-1"},
-		{"the configuration's counts more", "us-west-2", "example-ats.iot.eu-west-1.amazonaws.com", "us-west-2"},
+		{"which counts more than the configuration's", "us-west-2", "example-ats.iot.eu-west-1.amazonaws.com", "eu-west-1"},
+		{"the configuration's for all else", "us-west-2", "127.0.0.1", "us-west-2"},
 		{"a name of the user's own has none", "", "mqtt.iot.example.com", ""},
 		{"an address has none", "", "127.0.0.1", ""},
 	}

@@ -52,6 +52,9 @@ type Options struct {
 	HTTPAddress string
 	// MQTTAddress is where devices connect. Default: a free port on 127.0.0.1.
 	MQTTAddress string
+	// ConnectInterval is the least time from one CONNECT of a client ID to the
+	// next. Default: 1 s, as on AWS. A negative one is none.
+	ConnectInterval time.Duration
 	// SMTPAddress is the mail server that e-mails are handed to. Default: the
 	// built-in mailbox.
 	SMTPAddress string
@@ -125,7 +128,7 @@ func (s *Server) start(o Options) (err error) {
 			caller, err := s.keys.VerifyWebSocket(r)
 			return caller.UserID, err
 		},
-		MQTTAddress: o.MQTTAddress, AuthorityDir: o.DataDir, Observe: o.ObserveIoT, Log: o.Log,
+		MQTTAddress: o.MQTTAddress, ConnectInterval: o.ConnectInterval, AuthorityDir: o.DataDir, Observe: o.ObserveIoT, Log: o.Log,
 	})
 	if err != nil {
 		return err

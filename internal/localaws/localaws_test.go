@@ -55,11 +55,15 @@ type cloud struct {
 	mails  int    // read so far
 }
 
-// start starts an endpoint that ends with the test.
-func start(t testing.TB) *cloud {
+// start starts an endpoint that ends with the test. Devices may come back at once.
+func start(t testing.TB, changes ...func(*localaws.Options)) *cloud {
 	t.Helper()
 	c := &cloud{events: newRecorder(), dir: t.TempDir()}
-	server, err := localaws.Start(localaws.Options{ObserveIoT: c.events.record})
+	options := localaws.Options{ObserveIoT: c.events.record, ConnectInterval: -1}
+	for _, change := range changes {
+		change(&options)
+	}
+	server, err := localaws.Start(options)
 	check(t, err)
 	c.Server = server
 	t.Cleanup(func() { check(t, server.Close(deadline(t))) })

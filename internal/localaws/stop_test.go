@@ -21,7 +21,7 @@ import (
 func TestClose(t *testing.T) {
 	before := runtime.NumGoroutine()
 	events := newRecorder()
-	server, err := localaws.Start(localaws.Options{ObserveIoT: events.record})
+	server, err := localaws.Start(localaws.Options{ObserveIoT: events.record, ConnectInterval: -1})
 	check(t, err)
 	cloud := &cloud{Server: server, events: events, dir: t.TempDir()}
 	stack := cloud.deploy(t)

@@ -2,13 +2,16 @@ package localaws_test
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
+	"lastwill/internal/cli"
 	"lastwill/internal/device"
+	"lastwill/internal/localaws"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/will"
 )
@@ -190,4 +193,34 @@ func TestTakeoverOfAFrozenDevice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client ID may connect once in a second, whatever became of the connection
+// before. Who waits as the device says comes through.
+func TestConnectsOfAClientIDAreThrottled(t *testing.T) {
+	t.Parallel()
+	cloud := start(t, func(o *localaws.Options) { o.ConnectInterval = 0 })
+	id := cloud.thing(t, cloud.deploy(t))
+	first := connect(t, cloud.device(id))
+	for _, c := range []struct {
+		claim string
+		mqtt5 bool
+		says  string
+	}{
+		{"MQTT 3.1.1", false, "its MQTT service is unavailable (return code 3)"},
+		{"MQTT 5", true, "a quota is used up (reason code 0x97)"},
+	} {
+		cfg := cloud.device(id)
+		cfg.MQTT5 = c.mqtt5
+		_, err := device.Connect(deadline(t), cfg)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.claim, err, c.says)
+		}
+		if hint := cli.Hint(err); !strings.Contains(hint, "one connection a second for a client ID") {
+			t.Errorf("%s: hint %q", c.claim, hint)
+		}
+	}
+	second, err := first.Reconnect(deadline(t))
+	check(t, err)
+	check(t, second.Disconnect())
 }

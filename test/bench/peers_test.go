@@ -40,7 +40,7 @@ type endpoint struct {
 
 func startEndpoint(t testing.TB) *endpoint {
 	t.Helper()
-	server, err := localaws.Start(localaws.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	server, err := localaws.Start(localaws.Options{ConnectInterval: -1, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	check(t, err)
 	t.Cleanup(func() {
 		if err := server.Close(context.Background()); err != nil {

@@ -29,7 +29,6 @@ const (
 
 func (s *Service) startBroker() error {
 	options := &mqtt.Options{
-		InlineClient: true,
 		// AWS has no $SYS topics; computing them stops the world each time.
 		SysTopicResendInterval: int64((365 * 24 * time.Hour).Seconds()),
 		Logger:                 slog.New(slog.DiscardHandler), // what matters is observed by the hook
@@ -42,6 +41,7 @@ func (s *Service) startBroker() error {
 	options.Capabilities.MaximumSessionExpiryInterval = uint32(sessionExpiry.Seconds())
 	options.Capabilities.Compatibilities.NoInheritedPropertiesOnAck = true
 	s.broker = mqtt.New(options)
+	s.inline = s.broker.NewClient(nil, mqtt.LocalListener, mqtt.InlineClientId, true)
 	if err := s.broker.AddHook(s.hook, nil); err != nil {
 		return err
 	}
@@ -114,7 +114,12 @@ func checkFilter(filter string) error {
 // publish sends a message that no connected client sent: a republished one, one
 // of the API's, or a will. It goes to subscribers and to the rules.
 func (s *Service) publish(m *Message) error {
-	if err := s.broker.Publish(m.Topic, m.Payload, m.Retain, m.QoS); err != nil {
+	err := s.broker.InjectPacket(s.inline, packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: m.QoS, Retain: m.Retain},
+		TopicName:   m.Topic, Payload: m.Payload, Properties: m.properties,
+		PacketID: uint16(m.QoS), // any, where there must be one
+	})
+	if err != nil {
 		return err
 	}
 	s.process(m)

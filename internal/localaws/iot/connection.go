@@ -4,7 +4,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -130,8 +129,7 @@ func (s *Service) DeleteConnection(clientID string, cleanSession, preventWill bo
 		return noConnection(clientID)
 	}
 	if preventWill {
-		of.willSent.Store(true)
-		atomic.StoreUint32(&of.client.Properties.Will.Flag, 0)
+		of.willPrevented.Store(true)
 	}
 	s.hook.end(of, apiDisconnect)
 	<-of.ended

@@ -23,6 +23,7 @@ type hook struct {
 	holders map[string]*session // by client ID
 
 	connections connections
+	throttle    throttle
 }
 
 func (h *hook) ID() string { return "lastwill" }
@@ -30,7 +31,7 @@ func (h *hook) ID() string { return "lastwill" }
 func (h *hook) Provides(b byte) bool {
 	switch b {
 	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablished, mqtt.OnPacketRead, mqtt.OnACLCheck,
-		mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnPublished, mqtt.OnWillSent, mqtt.OnDisconnect:
+		mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnPublished, mqtt.OnDisconnect:
 		return true
 	}
 	return false
@@ -38,7 +39,10 @@ func (h *hook) Provides(b byte) bool {
 
 // OnConnect decides on a CONNECT: identity, policy, will, keep alive.
 func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
-	s, err := h.admit(cl)
+	if !h.throttle.take(cl.ID, time.Now()) {
+		return h.refuse(cl, cl.ID, fmt.Errorf("%w: one CONNECT in %s is taken for a client ID", packets.ErrQuotaExceeded, h.throttle.interval))
+	}
+	s, err := h.admit(cl, pk)
 	if err == nil {
 		err = h.takeOver(s)
 	}
@@ -48,16 +52,15 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	honoured := keepAlive(pk.Connect.Keepalive)
 	cl.State.ServerKeepalive = honoured != pk.Connect.Keepalive
 	cl.State.Keepalive = honoured
-	cl.Properties.Will.WillDelayInterval = 0 // AWS has no Will Delay Interval: the will goes at once
 	return nil
 }
 
 // refuse answers a CONNECT with a refusal and returns its reason.
 func (h *hook) refuse(cl *mqtt.Client, clientID string, reason error) error {
 	h.service.observe(Event{Kind: Refused, ClientID: clientID, Detail: reason.Error()})
-	code := packets.Err3NotAuthorized
-	if cl.Properties.ProtocolVersion == 5 {
-		code = codeOf(reason)
+	code := codeOf(reason)
+	if cl.Properties.ProtocolVersion != 5 {
+		code = returnCode(code)
 	}
 	return errors.Join(reason, h.service.broker.SendConnack(cl, code, false, nil))
 }
@@ -68,6 +71,14 @@ func codeOf(err error) packets.Code {
 		return code
 	}
 	return packets.ErrNotAuthorized
+}
+
+// returnCode is MQTT 3.1.1's for a reason code.
+func returnCode(code packets.Code) packets.Code {
+	if code.Code == packets.ErrQuotaExceeded.Code {
+		return packets.Err3ServerUnavailable
+	}
+	return packets.Err3NotAuthorized
 }
 
 // OnConnectAuthenticate agrees: OnConnect has decided.
@@ -83,8 +94,8 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, pk packets.Packet) {
 
 // OnPacketRead ends the connection on what AWS ends it on: a publish that is
 // forbidden or beyond the limits, a SUBSCRIBE beyond them. An error
-// from here, unlike one from the ACL hook, also publishes the will; mochi-mqtt
-// takes none but ErrRejectPacket seriously.
+// from here, unlike one from the ACL hook, is no proper end; mochi-mqtt takes
+// none but ErrRejectPacket seriously.
 func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	if pk.FixedHeader.Type == packets.Connect {
 		return pk, h.checkConnect(cl, pk)
@@ -183,41 +194,29 @@ func (h *hook) allowSubscribe(s *session, filter string) bool {
 // publishes itself goes through publish.
 func (h *hook) OnPublished(cl *mqtt.Client, pk packets.Packet) {
 	if s, ok := h.session(cl); ok {
-		h.handOver(s, pk, false)
+		h.handOver(s, pk)
 	}
 }
 
-// OnWillSent runs the rules on a will. mochi-mqtt does not pass wills through
-// OnPublish or OnPublished.
-func (h *hook) OnWillSent(cl *mqtt.Client, pk packets.Packet) {
-	if s, ok := h.session(cl); ok {
-		s.willSent.Store(true)
-		h.handOver(s, pk, true)
-	}
-}
-
-func (h *hook) handOver(s *session, pk packets.Packet, isWill bool) {
+func (h *hook) handOver(s *session, pk packets.Packet) {
 	h.service.process(&Message{
 		Topic: pk.TopicName, Payload: pk.Payload, ClientID: s.client.ID, Principal: s.principal, SourceIP: s.sourceIP,
-		QoS: pk.FixedHeader.Qos, Retain: pk.FixedHeader.Retain, Will: isWill, Time: time.Now(),
+		QoS: pk.FixedHeader.Qos, Retain: pk.FixedHeader.Retain, Time: time.Now(),
 	})
 }
 
-// OnDisconnect publishes a will that mochi-mqtt lost: where the broker itself
-// ends a connection that is just handling a packet (a takeover, say), mochi-mqtt
-// takes the end for a proper one.
+// OnDisconnect publishes the will, unless the client took it back with its
+// DISCONNECT [MQTT-3.1.2-10].
 func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 	s, ok := h.session(cl)
 	if !ok {
 		return
 	}
 	reason := s.disconnectReason(err)
-	if w := s.will; w != nil && !s.willSent.Load() && reason != clientInitiated {
-		m := &Message{
-			Topic: w.TopicName, Payload: w.Payload, ClientID: cl.ID, Principal: s.principal, SourceIP: s.sourceIP,
-			QoS: w.Qos, Retain: w.Retain, Will: true, Time: time.Now(),
-		}
-		if err := h.service.publish(m); err != nil {
+	takenBack := reason == clientInitiated && !errors.Is(s.client.StopCause(), packets.CodeDisconnectWillMessage)
+	if s.will != nil && !takenBack && !s.willPrevented.Load() {
+		s.will.Time = time.Now()
+		if err := h.service.publish(s.will); err != nil {
 			h.service.options.Log.Error("will was not published", "client", cl.ID, "error", err)
 		}
 	}

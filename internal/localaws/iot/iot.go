@@ -12,10 +12,15 @@
 //     without ALPN, is closed after the handshake. SNI is not required.
 //   - Who connects over WebSocket with valid credentials may do everything, as in
 //     the APIs: IAM policies are not asked.
+//   - A CONNECT that comes within a second after another with the same client ID
+//     is answered with CONNACK 3 (MQTT 3.1.1) or 0x97 (MQTT 5); what AWS answers
+//     is not documented.
 //   - An MQTT 5 client whose connection is ended gets a DISCONNECT with a reason
 //     code; AWS may choose another code.
 //   - A SUBSCRIBE with a filter beyond the limits of a topic ends the connection.
 //   - A will with an empty payload is refused.
+//   - A response topic reaches only clients that asked for response information
+//     when they connected.
 //   - Policies know the keys iot:ClientId, aws:SourceIp, aws:SecureTransport and
 //     the variables of the thing; not iot:ConnectAttributes, iot:LastWillTopic or
 //     those of the certificate.
@@ -26,13 +31,14 @@
 //   - Only the rule actions sns, republish and cloudwatchLogs exist; a rule with
 //     another is refused when it is created.
 //   - Not here: Device Shadow, jobs, fleet provisioning, lifecycle events, Basic
-//     Ingest ($aws/rules), topic aliases, Will Delay Interval, throttling of
-//     CONNECT and PUBLISH rates, the end of connections after days.
+//     Ingest ($aws/rules), topic aliases, Will Delay Interval, throttling but that
+//     of CONNECT per client ID, the end of connections after days.
 //   - Creating a rule probes that its roles can be assumed, as AWS does, not what
 //     they may do.
 package iot
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -45,6 +51,7 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
 
 	"lastwill/internal/iotsql"
 	"lastwill/internal/localaws/awsapi"
@@ -64,6 +71,9 @@ type Options struct {
 	// VerifyWebSocket checks the signature of a request for MQTT over WebSocket
 	// and returns the unique ID of who signed it. Required.
 	VerifyWebSocket func(*http.Request) (userID string, err error)
+	// ConnectInterval is the least time from one CONNECT of a client ID to the
+	// next. Default: 1 s, as on AWS. A negative one is none.
+	ConnectInterval time.Duration
 	// AuthorityDir keeps the key of the certificate authority. Default: the key is
 	// gone with the process.
 	AuthorityDir string
@@ -78,6 +88,8 @@ type Service struct {
 	options Options
 	ca      *authority
 	broker  *mqtt.Server
+	// inline publishes what no connected client does.
+	inline  *mqtt.Client
 	hook    *hook
 	address string
 	closing atomic.Bool
@@ -104,7 +116,10 @@ func New(o Options) (*Service, error) {
 		things: map[string]*thing{}, certificates: map[string]*certificate{},
 		policies: map[string]*iotPolicy{}, rules: map[string]*rule{},
 	}
-	s.hook = &hook{service: s, holders: map[string]*session{}, connections: connections{byClient: map[string]Connection{}}}
+	s.hook = &hook{
+		service: s, holders: map[string]*session{}, connections: connections{byClient: map[string]Connection{}},
+		throttle: throttle{interval: cmp.Or(o.ConnectInterval, connectInterval), taken: map[string]bool{}},
+	}
 	return s, nil
 }
 
@@ -184,6 +199,8 @@ type Message struct {
 	// Time when the broker took it.
 	Time time.Time
 
+	// properties go with it to clients of MQTT 5.
+	properties packets.Properties
 	// hops counts the rules that republished it.
 	hops int
 }

@@ -25,11 +25,11 @@ type session struct {
 	// certificateID is empty for a client with AWS credentials.
 	certificateID string
 	// principal is the certificate's id, or the unique ID of the credentials.
-	principal string
-	sourceIP  string
-	context   map[string]string // for policies
-	will      *mqtt.Will
-	willSent  atomic.Bool
+	principal     string
+	sourceIP      string
+	context       map[string]string // for policies
+	will          *Message          // nil for none
+	willPrevented atomic.Bool
 	// subscribing holds the filters of the SUBSCRIBE packet at hand.
 	subscribing atomic.Pointer[packets.Subscriptions]
 	// why the broker ends the connection; nil as long as it does not.
@@ -39,7 +39,7 @@ type session struct {
 }
 
 // admit opens a session if certificate, policy and will allow it.
-func (h *hook) admit(cl *mqtt.Client) (*session, error) {
+func (h *hook) admit(cl *mqtt.Client, pk packets.Packet) (*session, error) {
 	conn, ok := cl.Net.Conn.(*transport)
 	if !ok {
 		return nil, fmt.Errorf("the connection is a %T", cl.Net.Conn)
@@ -65,7 +65,7 @@ func (h *hook) admit(cl *mqtt.Client) (*session, error) {
 	if err := h.require(s, "iot:Connect", "client/"+cl.ID); err != nil {
 		return nil, err
 	}
-	return s, h.admitWill(s)
+	return s, h.admitWill(s, pk.Connect.WillProperties)
 }
 
 func host(address string) string {
@@ -96,7 +96,10 @@ func (s *Service) policyContext(of *session) map[string]string {
 	return context
 }
 
-func (h *hook) admitWill(s *session) error {
+// admitWill keeps the Will Message of a client, and from mochi-mqtt: it drops all
+// properties but those of users and, where the broker itself ends a connection
+// that is just handling a packet (a takeover, say), the will.
+func (h *hook) admitWill(s *session, p packets.Properties) error {
 	w := s.client.Properties.Will
 	if w.Flag == 0 {
 		return nil
@@ -107,7 +110,13 @@ func (h *hook) admitWill(s *session) error {
 	if err := h.requirePublish(s, w.TopicName, w.Retain); err != nil {
 		return fmt.Errorf("will: %w", err)
 	}
-	s.will = &mqtt.Will{TopicName: w.TopicName, Payload: w.Payload, Qos: w.Qos, Retain: w.Retain}
+	s.client.Properties.Will = mqtt.Will{}
+	s.will = &Message{
+		Topic: w.TopicName, Payload: w.Payload, ClientID: s.client.ID, Principal: s.principal, SourceIP: s.sourceIP,
+		QoS: w.Qos, Retain: w.Retain, Will: true,
+	}
+	p.WillDelayInterval = 0 // AWS has none: the will goes at once
+	s.will.properties = p
 	return nil
 }
 
