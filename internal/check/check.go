@@ -248,10 +248,6 @@ func (c *check) connect(ctx context.Context, mode Mode) (*device.Device, error) 
 	return d, nil
 }
 
-// connectInterval is how often AWS IoT Core takes a CONNECT with the same client
-// ID (general reference, "AWS IoT Core endpoints and quotas").
-const connectInterval = time.Second
-
 // dial connects, again and again while the refusal may be that of an identity
 // that has not spread yet.
 func (c *check) dial(ctx context.Context, mode Mode) (*device.Device, error) {
@@ -263,8 +259,8 @@ func (c *check) dial(ctx context.Context, mode Mode) (*device.Device, error) {
 			return nil, err
 		}
 		began := time.Now()
-		c.next = began.Add(connectInterval)
 		d, err := device.Connect(ctx, config)
+		c.next = time.Now().Add(device.ConnectInterval) // the broker counts from the CONNECT, which came later than began
 		if err == nil {
 			c.step(mode, string(Connect), c.name+" over mutual TLS, its will left with the broker", time.Since(began))
 			c.close = append(c.close, func() { _ = d.Disconnect() }) // unless it has ended

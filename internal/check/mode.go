@@ -128,8 +128,8 @@ func (c *check) takeOver(ctx context.Context, lost *loss) (time.Time, error) {
 	config := c.identified
 	config.Will.Payload = will.Payload(c.token(successor))
 	at := time.Now()
-	c.next = at.Add(connectInterval)
 	second, err := device.Connect(ctx, config)
+	c.next = time.Now().Add(device.ConnectInterval)
 	if err != nil {
 		return at, err
 	}
