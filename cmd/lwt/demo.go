@@ -207,7 +207,8 @@ func (d *demo) deploy(ctx context.Context) (string, error) {
 	return fmt.Sprintf("npx cdk deploy: stack %s, %d resources", stack.Name, len(stack.Resources)), nil
 }
 
-var link = regexp.MustCompile(`https?://[^\s<>"]+/_lwt/sns/confirm[^\s<>"]*`)
+// confirmLink is in the mail that SNS sends to a new subscriber.
+var confirmLink = regexp.MustCompile(`https?://[^\s<>"]+/_lwt/sns/confirm[^\s<>"]*`)
 
 // confirm does what the owner of the address does: open the link in the mail.
 func (d *demo) confirm(ctx context.Context) (string, error) {
@@ -215,7 +216,7 @@ func (d *demo) confirm(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	url := link.FindString(message.Body)
+	url := confirmLink.FindString(message.Body)
 	if url == "" {
 		return "", fmt.Errorf("the confirmation mail has no link:\n%s", message.Body)
 	}

@@ -185,10 +185,10 @@ func (r *recorder) wait(ctx context.Context, match func(iot.Event) bool) (iot.Ev
 	for {
 		r.mu.Lock()
 		for i := r.next; i < len(r.events); i++ {
-			if match(r.events[i]) {
+			if e := r.events[i]; match(e) {
 				r.next = i + 1
 				r.mu.Unlock()
-				return r.events[i], nil
+				return e, nil
 			}
 		}
 		changed := r.changed

@@ -22,6 +22,7 @@ import (
 	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/mail"
 	"lastwill/internal/wsconn"
 )
 
@@ -75,6 +76,9 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 		return err
 	}
 	printReady(s.Out, server.Status(), *addr, *data)
+	if server.Mailbox != nil { // else somebody else's server has the mails
+		go observer.mails(ctx, server.Mailbox, len(server.Mailbox.List()))
+	}
 	<-ctx.Done()
 	fmt.Fprintln(s.Out, "\nshutting down")
 	closing, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -127,6 +131,29 @@ func (o *observer) stack(e cloudformation.Event) {
 	left := e.Status == "DELETE_COMPLETE" && e.StatusReason != ""
 	if e.Type == cloudformation.StackType || strings.HasSuffix(e.Status, "_FAILED") || left {
 		o.line("%-12s %s %s  %s", "stack", e.LogicalID, e.Status, e.StatusReason)
+	}
+}
+
+// mails prints each mail after the first seen ones, and the link that confirms
+// a subscription. It returns when ctx ends.
+func (o *observer) mails(ctx context.Context, box *mail.Mailbox, seen int) {
+	for {
+		mails, err := box.Wait(ctx, seen)
+		if err != nil {
+			return
+		}
+		seen += len(mails)
+		for _, m := range mails {
+			message, err := mail.Parse(m.Raw)
+			if err != nil { // not one of SNS's
+				o.line("%-12s %s", "e-mail", err)
+				continue
+			}
+			o.line("%-12s %s  %s", "e-mail", message.To.Address, message.Subject)
+			if url := confirmLink.FindString(message.Body); url != "" {
+				o.line("%-12s follow %s", "", url)
+			}
+		}
 	}
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"lastwill/internal/localaws/mail"
 )
 
 // A local is a running `lwt local`.
@@ -130,4 +134,55 @@ func TestLocalSaysWhatIsTaken(t *testing.T) {
 	}
 	l.interrupt()
 	startLocal(t, "-data", data).interrupt()
+}
+
+// Whoever tries lwt local has to confirm before a mail comes, and reads the
+// terminal, not a mailbox.
+func TestMailsAreToldWithTheLinkThatConfirms(t *testing.T) {
+	t.Parallel()
+	quiet := slog.New(slog.DiscardHandler)
+	box, err := mail.NewMailbox("127.0.0.1:0", "", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Close()
+	mailer := mail.NewMailer(box.Addr(), quiet)
+	defer mailer.Close(context.Background())
+	const link = "http://127.0.0.1:4566/_lwt/sns/confirm?Token=abc"
+	for _, m := range []mail.Message{
+		{Subject: "told already", Body: "x"},
+		{Subject: "AWS Notification - Subscription Confirmation", Body: "Follow the link below:\n" + link + "\n"},
+		{Subject: "AWS Notification Message", Body: "{}"},
+	} {
+		m.From, m.To = mail.Address{Address: "no-reply@sns.amazonaws.com"}, mail.Address{Address: "me@example.com"}
+		if err := mailer.Send(m); err != nil {
+			t.Fatal(err)
+		}
+		if err := mailer.Flush(t.Context()); err != nil { // two at once may overtake each other
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, told := io.Pipe()
+	go func() {
+		(&observer{out: told}).mails(ctx, box, 1)
+		told.Close()
+	}()
+	var lines []string
+	for _, want := range []string{
+		"e-mail       me@example.com  AWS Notification - Subscription Confirmation",
+		"follow " + link,
+		"e-mail       me@example.com  AWS Notification Message",
+	} {
+		line := make([]byte, 256) // each line is one write
+		n, err := out.Read(line)
+		if lines = append(lines, string(line[:n])); err != nil || !strings.HasSuffix(string(line[:n]), want+"\n") {
+			t.Fatalf("want a line that ends with %q, got %q, %v", want, lines, err)
+		}
+	}
+	cancel()
+	if n, err := out.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after the end: %d bytes, %v", n, err)
+	}
 }
