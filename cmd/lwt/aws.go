@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
 
 	"lastwill/internal/cli"
 	"lastwill/internal/device"
@@ -45,6 +46,18 @@ func (b *brokerFlags) roots() (*x509.CertPool, error) {
 		return nil, nil //nolint:nilnil // the system's authorities are not an error
 	}
 	return device.LoadRoots(b.rootCA)
+}
+
+// find asks for the account's message broker, unless the user has named one.
+func (b *brokerFlags) find(ctx context.Context, c aws.Config) (string, error) {
+	if b.endpoint != "" {
+		return b.endpoint, nil
+	}
+	found, err := iot.NewFromConfig(c).DescribeEndpoint(ctx, &iot.DescribeEndpointInput{EndpointType: aws.String("iot:Data-ATS")})
+	if err != nil {
+		return "", cli.WithHint(err, "credentials and region come from AWS_PROFILE, AWS_REGION and the like; \"aws sts get-caller-identity\" shows whether they work; for the local endpoint: eval \"$(lwt local env)\"")
+	}
+	return aws.ToString(found.EndpointAddress), nil
 }
 
 // stackFlags name a stack, directly or by its environment.

@@ -20,6 +20,7 @@ var commands = []command{
 	{"demo", "deploy on this machine, lose a device, see the e-mail", runDemo},
 	{"local", "a local AWS endpoint: cdk deploy, aws, devices, e-mails", runLocal},
 	{"rule", "try the SQL statements of topic rules: eval, explain, test", runRule},
+	{"watch", "print the messages of MQTT topics as they come", runWatch},
 }
 
 func main() { cli.Main("lwt", run) }

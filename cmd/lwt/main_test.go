@@ -43,6 +43,9 @@ type worldKey struct{}
 //	                environment as lwt local env does
 //	connected TEXT  waits for a client whose ID begins with the text
 //	disable         disables the topic rule
+//	says FILE TEXT  waits until a file has a line that begins with the text
+//	publish T TEXT  publishes to a topic, as the account's API does
+//	cut TEXT        ends the newest connection of a client whose ID begins with the text
 //	unchanged       wants everything in the account as it was after deployed
 var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args []string){
 	"deployed": func(w *world, ts *testscript.TestScript, _ []string) {
@@ -55,6 +58,8 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 		}
 		ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), []byte(status.RootCA), 0o600))
 		ts.Setenv("LWT_ROOT_CA", ts.MkAbs("ca.pem"))
+		ts.Setenv("LWT_MQTT", status.MQTT)
+		ts.Setenv("ESCAPE", "\x1b[2J") // clears a terminal
 	},
 	"connected": func(w *world, ts *testscript.TestScript, args []string) {
 		ctx, cancel := context.WithTimeout(context.Background(), scriptPatience)
@@ -66,6 +71,37 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 	},
 	"disable": func(w *world, ts *testscript.TestScript, _ []string) {
 		ts.Check(w.server.IoT.SetTopicRuleDisabled(will.NamesFor("").Rule, true))
+	},
+	"says": func(_ *world, ts *testscript.TestScript, args []string) {
+		ticker := time.NewTicker(5 * time.Millisecond)
+		defer ticker.Stop()
+		for end := time.Now().Add(scriptPatience); ; <-ticker.C {
+			content, err := os.ReadFile(ts.MkAbs(args[0]))
+			if strings.Contains("\n"+string(content), "\n"+args[1]) {
+				return
+			}
+			if time.Now().After(end) {
+				ts.Fatalf("%s (%v) does not say %q:\n%s", args[0], err, args[1], content)
+			}
+		}
+	},
+	"publish": func(w *world, ts *testscript.TestScript, args []string) {
+		ts.Check(w.server.IoT.Publish(context.Background(), args[0], []byte(args[1]), 1, false))
+	},
+	"cut": func(w *world, ts *testscript.TestScript, args []string) {
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		var last string
+		for {
+			e, err := w.events.wait(now, func(e iot.Event) bool {
+				return e.Kind == iot.Connected && strings.HasPrefix(e.ClientID, args[0])
+			})
+			if err != nil {
+				break
+			}
+			last = e.ClientID
+		}
+		ts.Check(w.server.IoT.DeleteConnection(last, true, false))
 	},
 	"unchanged": func(w *world, ts *testscript.TestScript, _ []string) {
 		if now := w.server.Leftovers(); !slices.Equal(now, w.before) {
