@@ -4,19 +4,24 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
+	"os/exec"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
 
+	"lastwill/constructs/simulator"
 	"lastwill/infra/monitoring"
 	"lastwill/internal/cli"
 )
 
 func main() { cli.Main("lastwill", run) }
 
-func run(context.Context, []string, cli.Streams) (err error) {
+func run(ctx context.Context, _ []string, _ cli.Streams) (err error) {
 	defer closeNode()
 	defer func() {
 		// jsii panics with what the CDK threw.
@@ -24,19 +29,27 @@ func run(context.Context, []string, cli.Streams) (err error) {
 			err = fmt.Errorf("synthesis failed: %v", r)
 		}
 	}()
-	return synth()
+	return synth(ctx)
 }
 
-func synth() error {
+func synth(ctx context.Context) error {
 	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: jsii.Bool(false)})
-	context, _ := app.Node().GetAllContext(nil).(map[string]any)
-	config, err := monitoring.ConfigFrom(context)
+	settings, _ := app.Node().GetAllContext(nil).(map[string]any)
+	config, err := monitoring.ConfigFrom(settings)
 	if err != nil {
 		return err
 	}
 	devices, err := config.Devices(onWorkstation())
 	if err != nil {
 		return err
+	}
+	if config.Architecture == "" && deploysLocally() {
+		config.Architecture = simulator.Local()
+	}
+	if config.Architecture == simulator.ARM {
+		if err := buildForARM(ctx); err != nil {
+			return err
+		}
 	}
 	monitoring.NewStack(app, monitoring.StackProps{Config: config, Devices: devices})
 	app.Synth(nil)
@@ -49,6 +62,36 @@ func synth() error {
 func onWorkstation() bool {
 	ci := os.Getenv("CI")
 	return (ci == "" || ci == "false" || ci == "0") && os.Getenv("CODEBUILD_BUILD_ID") == ""
+}
+
+// deploysLocally reports whether the CDK CLI will speak with an endpoint on this
+// machine, where a function runs as a process.
+func deploysLocally() bool {
+	endpoint, err := url.Parse(os.Getenv("AWS_ENDPOINT_URL"))
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(endpoint.Hostname())
+	return endpoint.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// buildForARM builds the simulator by the line in cdk.json with which the CDK CLI
+// has built it for the usual architecture.
+func buildForARM(ctx context.Context) error {
+	content, err := os.ReadFile("cdk.json")
+	if err != nil {
+		return fmt.Errorf("build the simulator for %s: %w", simulator.ARM, err)
+	}
+	var app struct{ Build string }
+	if err := json.Unmarshal(content, &app); err != nil {
+		return fmt.Errorf("cdk.json: %w", err)
+	}
+	build := exec.CommandContext(ctx, "sh", "-c", app.Build)
+	build.Env = append(os.Environ(), "SIMULATOR_ARCH="+simulator.ARM.GOARCH())
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the simulator for %s: %w\n%s", simulator.ARM, err, out)
+	}
+	return nil
 }
 
 // closeNode ends jsii's process. jsii waits for it twice and reports the second

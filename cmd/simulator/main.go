@@ -1,7 +1,8 @@
 // Command simulator is a device that connects to AWS IoT Core, or to any MQTT
 // broker, leaves a Will Message there, sleeps and ends in one of the ways in
 // which devices end. Its command line is that of the basicPubSub sample in the
-// reference scenario.
+// reference scenario. As an AWS Lambda function it is the end-to-end check of a
+// stack instead.
 package main
 
 import (
@@ -14,7 +15,12 @@ import (
 	"lastwill/internal/will"
 )
 
-func main() { cli.Main("simulator", run) }
+func main() {
+	if inLambda() {
+		serveChecks()
+	}
+	cli.Main("simulator", run)
+}
 
 func run(ctx context.Context, args []string, s cli.Streams) error {
 	o, err := parse(args, s.Out)

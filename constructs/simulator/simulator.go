@@ -1,46 +1,80 @@
-// Package simulator ships the device simulator with a stack, as an asset that
-// any machine of the environment can fetch and run.
+// Package simulator ships the device simulator with a stack: as an asset that any
+// machine of the environment can fetch and run, and as the function that checks
+// the stack end to end while it is deployed.
 package simulator
 
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3assets"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 )
 
-// DefaultProgram is where cdk.json's "build" command puts the simulator.
-const DefaultProgram = "dist/simulator.linux-amd64"
+// An Architecture is a processor that the program can be built for, in AWS
+// Lambda's words.
+type Architecture string
+
+// Architectures of AWS Lambda.
+const (
+	X86 Architecture = "x86_64"
+	ARM Architecture = "arm64"
+)
+
+// Local is the architecture of this machine.
+func Local() Architecture {
+	if runtime.GOARCH == ARM.GOARCH() {
+		return ARM
+	}
+	return X86
+}
+
+// GOARCH is the same in Go's words.
+func (a Architecture) GOARCH() string {
+	if a == ARM {
+		return "arm64"
+	}
+	return "amd64"
+}
+
+// Folder is where cdk.json's "build" command puts the program.
+func (a Architecture) Folder() string { return "dist/simulator.linux-" + a.GOARCH() }
+
+// program is the file's name in the folder: what AWS Lambda starts (developer
+// guide, "Building a custom runtime").
+const program = "bootstrap"
 
 // Props configure the asset.
 type Props struct {
-	// Program is the path of the simulator program.
-	// Default: DefaultProgram, relative to the working directory.
-	Program string
+	// Folder has the simulator program, and nothing else.
+	// Default: Folder of the architecture X86, relative to the working directory.
+	Folder string
 }
 
-// New adds the program to a scope as an asset. It panics with the error of
-// Props.Validate.
+// New adds the program to a scope as an asset: a zip with the program in it. It
+// panics with the error of Props.Validate.
 func New(scope constructs.Construct, id string, props Props) awss3assets.Asset {
 	if err := props.Validate(); err != nil {
 		panic(err)
 	}
-	return awss3assets.NewAsset(scope, jsii.String(id), &awss3assets.AssetProps{Path: jsii.String(props.program())})
+	return awss3assets.NewAsset(scope, jsii.String(id), &awss3assets.AssetProps{Path: jsii.String(props.folder())})
 }
 
-func (p Props) program() string {
-	if p.Program == "" {
-		return DefaultProgram
+func (p Props) folder() string {
+	if p.Folder == "" {
+		return X86.Folder()
 	}
-	return p.Program
+	return p.Folder
 }
 
 // Validate returns an error that says how to build the program if it is missing.
 func (p Props) Validate() error {
-	if info, err := os.Stat(p.program()); err != nil || !info.Mode().IsRegular() {
-		return fmt.Errorf("simulator program %s is missing: start the app with the CDK CLI (npx cdk synth), which builds it as cdk.json's \"build\" says", p.program())
+	file := filepath.Join(p.folder(), program)
+	if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("simulator program %s is missing: start the app with the CDK CLI (npx cdk synth), which builds it as cdk.json's \"build\" says", file)
 	}
 	return nil
 }

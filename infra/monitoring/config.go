@@ -13,6 +13,7 @@ import (
 
 	"lastwill/constructs/alert"
 	"lastwill/constructs/device"
+	"lastwill/constructs/simulator"
 	"lastwill/internal/keypair"
 	"lastwill/internal/nearest"
 	"lastwill/internal/will"
@@ -45,6 +46,14 @@ type Config struct {
 	Account, Region string
 	// RemoveLogs has the log of failed actions deleted with the stack. Default: true.
 	RemoveLogs bool
+	// Check has every deployment proved by an end-to-end check, and rolled back if
+	// the check fails. Default: false.
+	Check bool
+	// CheckLimit is for how long the check is tried. In the settings: whole seconds.
+	// Default: two minutes.
+	CheckLimit time.Duration
+	// Architecture of the check's function. Default: x86_64.
+	Architecture simulator.Architecture
 }
 
 // DefaultConfig is the scenario, but for the e-mail address.
@@ -58,6 +67,7 @@ func DefaultConfig() Config {
 		KeepAlive:      will.KeepAlive,
 		Certs:          "certs",
 		RemoveLogs:     true,
+		CheckLimit:     simulator.DefaultLimit,
 	}
 }
 
@@ -95,6 +105,9 @@ func configFrom(context map[string]any, origin string, settings map[string]any) 
 	r.text("account", &c.Account)
 	r.text("region", &c.Region)
 	r.flag("removeLogs", &c.RemoveLogs)
+	r.flag("check", &c.Check)
+	r.seconds("checkLimit", &c.CheckLimit)
+	r.text("architecture", (*string)(&c.Architecture))
 	r.refuseUnknown()
 	problems := r.problems
 	for _, p := range c.problems() {
@@ -171,6 +184,10 @@ func (c Config) problems() Problems {
 	if c.Certs == "" {
 		p.add("certs", errors.New("no folder for keys and CSRs: name one, such as certs"))
 	}
+	if c.CheckLimit < simulator.MinLimit || c.CheckLimit > simulator.MaxLimit {
+		p.add("checkLimit", fmt.Errorf("%d seconds: give %d to %d", c.CheckLimit/time.Second, simulator.MinLimit/time.Second, simulator.MaxLimit/time.Second))
+	}
+	p.add("architecture", c.Architecture.Validate())
 	if c.Account != "" && !account.MatchString(c.Account) {
 		p.add("account", fmt.Errorf("%q is no AWS account: give its 12 digits, as text", c.Account))
 	}
@@ -213,6 +230,9 @@ const maxResources = 500
 
 func (c Config) checkCount() error {
 	room := maxResources - device.SharedResources - alert.SharedResources - len(c.Email)
+	if c.Check {
+		room -= simulator.CheckResources
+	}
 	if fit := max(0, room/device.ResourcesPerThing); len(c.Things) > fit {
 		return fmt.Errorf("%d things: a stack of %d resources has room for %d: spread them over several environments, or use fleet provisioning (AWS::IoT::ProvisioningTemplate)",
 			len(c.Things), maxResources, fit)

@@ -103,6 +103,8 @@ func TestEachProblemHasValueAndFix(t *testing.T) {
 		{"path in a thing name", "things", "../lwt", `things: thing name "../lwt": use 1 to 128 letters, digits, colons, underscores and hyphens`},
 		{"a thing twice", "things", "a,a", `things: thing name "a" is given twice: name each thing once`},
 		{"no thing", "things", "", `things: no thing: name at least one`},
+		{"a check without time", "checkLimit", "9", `checkLimit: 9 seconds: give 10 to 600`},
+		{"a processor that Lambda does not have", "architecture", "amd64", `architecture: architecture "amd64": use x86_64 or arm64`},
 		{"too many things", "things", numbered(124), `things: 124 things: a stack of 500 resources has room for 123: spread them over several environments, or use fleet provisioning (AWS::IoT::ProvisioningTemplate)`},
 		{"wildcard", "willTopic", "/last/+/topic", `willTopic: topic "/last/+/topic" has a wildcard: name one topic, without + and #`},
 		{"no topic", "willTopic", "", `willTopic: topic is empty: give a name such as /last/will/topic`},

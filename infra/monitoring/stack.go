@@ -26,8 +26,8 @@ type StackProps struct {
 	Config Config
 	// Devices of the environment, as Config.Devices returns them. Required.
 	Devices []device.Thing
-	// Simulator is the path of the simulator program.
-	// Default: simulator.DefaultProgram.
+	// Simulator is the folder of the simulator program.
+	// Default: that of the configuration's architecture.
 	Simulator string
 }
 
@@ -52,7 +52,24 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 		ExecutedTopic: names.ExecutedTopic,
 		KeepErrorLog:  !props.Config.RemoveLogs,
 	})
-	program := simulator.New(stack, "Simulator", simulator.Props{Program: props.Simulator})
+	if props.Simulator == "" {
+		props.Simulator = props.Config.Architecture.Folder()
+	}
+	program := simulator.New(stack, "Simulator", simulator.Props{Folder: props.Simulator})
+	if props.Config.Check {
+		simulator.NewCheck(stack, "Check", simulator.CheckProps{
+			Program:        program,
+			Architecture:   props.Config.Architecture,
+			Devices:        devices,
+			Alert:          alarm,
+			Thing:          props.Devices[0].Name,
+			RuleName:       names.Rule,
+			WillTopic:      names.WillTopic,
+			ConnectedTopic: names.ConnectedTopic,
+			ExecutedTopic:  names.ExecutedTopic,
+			Limit:          props.Config.CheckLimit,
+		})
+	}
 	addOutputs(stack, props.Config, devices, alarm, program)
 	return stack
 }
@@ -89,7 +106,7 @@ func addOutputs(stack awscdk.Stack, c Config, devices *device.Devices, alarm *al
 		{"WillTopic", names.WillTopic, "MQTT topic of the Will Messages"},
 		{"ConnectedTopic", names.ConnectedTopic, "MQTT topic of the connected messages"},
 		{"ExecutedTopic", names.ExecutedTopic, "MQTT topic of the rule's copies"},
-		{"SimulatorAsset", *program.S3ObjectUrl(), "Simulator program for Linux"},
+		{"SimulatorAsset", *program.S3ObjectUrl(), "Zip of the simulator program for Linux, which is named bootstrap"},
 		{"CertificateCommand", certificateCommand(c.Certs, things[0], certificates[0]), "Fetches the first thing's certificate"},
 		{"SimulatorCommand", simulatorCommand(c, things[0]), "Plays the first thing, once its certificate is there"},
 	} {

@@ -29,6 +29,10 @@ var variants = map[string]monitoring.Config{
 	"default": config(func(c *monitoring.Config) {
 		c.Email = []string{"ops@example.com"}
 	}),
+	"check": config(func(c *monitoring.Config) {
+		c.Email = []string{"ops@example.com"}
+		c.Check = true
+	}),
 	"environment": config(func(c *monitoring.Config) {
 		c.Environment = "staging"
 		c.Email = []string{"ops@example.com", "night.shift+iot@example.org"}
@@ -58,7 +62,7 @@ func synth(t *testing.T, c monitoring.Config) []byte {
 		return monitoring.NewStack(app, monitoring.StackProps{
 			Config:    c,
 			Devices:   devices,
-			Simulator: filepath.Join("testdata", "simulator.txt"),
+			Simulator: filepath.Join("testdata", "simulator"),
 		})
 	})
 }
@@ -106,6 +110,44 @@ func TestPlaceAndLogsAsConfigured(t *testing.T) {
 	for id, r := range tpl.Resources {
 		if want := map[bool]string{true: "Retain"}[r.Type == "AWS::Logs::LogGroup"]; r.DeletionPolicy != want {
 			t.Errorf("%s has the DeletionPolicy %q, want %q", id, r.DeletionPolicy, want)
+		}
+	}
+}
+
+// A custom resource runs again only when one of its properties changes.
+func TestTheCheckRunsAgainWhenTheAlertCouldHaveBroken(t *testing.T) {
+	properties := func(change func(*monitoring.Config)) string {
+		c := variants["check"]
+		change(&c)
+		var tpl template
+		if err := json.Unmarshal(synth(t, c), &tpl); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range tpl.Resources {
+			if r.Type == "Custom::EndToEndCheck" {
+				b, err := json.Marshal(r.Properties)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(b)
+			}
+		}
+		t.Fatal("no check in the template")
+		return ""
+	}
+	before := properties(func(*monitoring.Config) {})
+	for _, c := range []struct {
+		claim  string
+		change func(*monitoring.Config)
+		again  bool
+	}{
+		{"nothing changed", func(*monitoring.Config) {}, false},
+		{"another address", func(c *monitoring.Config) { c.Email = []string{"night@example.com"} }, false},
+		{"another copy", func(c *monitoring.Config) { c.ExecutedTopic = "/lwt/other" }, true},
+		{"another thing, with another CSR", func(c *monitoring.Config) { c.Things = []string{"lwtThing", "pump-staging"} }, true},
+	} {
+		if again := properties(c.change) != before; again != c.again {
+			t.Errorf("%s: the check runs again: %t, want %t", c.claim, again, c.again)
 		}
 	}
 }

@@ -29,6 +29,7 @@ func TestTemplatesPassStrictValidation(t *testing.T) {
 		context     []string
 	}{
 		{"default", "Lastwill", []string{"email=ops@example.com"}},
+		{"check", "Lastwill", []string{"email=ops@example.com", "check=true"}},
 		{"environment", "Lastwill-staging", []string{
 			"environment=staging",
 			"email=ops@example.com,night.shift+iot@example.org",

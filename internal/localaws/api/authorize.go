@@ -22,6 +22,7 @@ var resources = map[string]string{
 	"iot:AttachThingPrincipal":     "*",
 	"iot:DetachThingPrincipal":     "*",
 	"iot:ListThingPrincipals":      "*",
+	"iot:ListPrincipalThings":      "*",
 	"iot:CreateCertificateFromCsr": "*",
 	"iot:DescribeCertificate":      "cert/{certificateId}",
 	"iot:UpdateCertificate":        "cert/{certificateId}",
@@ -46,8 +47,8 @@ var resources = map[string]string{
 	"sqs:DeleteMessage":      "{QueueUrl}",
 	"sqs:DeleteQueue":        "{QueueUrl}",
 
-	"logs:FilterLogEvents": "log-group:{logGroupName}",
-	"logs:GetLogEvents":    "log-group:{logGroupName}",
+	"logs:FilterLogEvents": "log-group:{logGroupName}:log-stream:",
+	"logs:GetLogEvents":    "log-group:{logGroupName}:log-stream:{logStreamName}",
 
 	"cloudformation:DescribeStacks": "{StackName}",
 }

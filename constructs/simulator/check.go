@@ -1,0 +1,241 @@
+package simulator
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3assets"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"lastwill/constructs/alert"
+	"lastwill/constructs/device"
+	"lastwill/internal/will"
+)
+
+// CheckResources are the resources that a Check adds to its stack: log group,
+// role, function and the custom resource.
+const CheckResources = 4
+
+// CheckType is the type of the custom resource.
+const CheckType = "Custom::EndToEndCheck"
+
+// Times of a check.
+const (
+	// DefaultLimit is for how long a check is tried.
+	DefaultLimit = 2 * time.Minute
+	// MinLimit is enough where everything is known at once.
+	MinLimit = 10 * time.Second
+	// MaxLimit leaves a function's quarter of an hour some time to clean up.
+	MaxLimit = 10 * time.Minute
+	// cleaning is what the function has beyond the limit to remove what it made.
+	cleaning = time.Minute
+	// retries is what AWS Lambda takes beyond three times the function's time, when
+	// the function crashes: it tries again after one and two minutes (developer
+	// guide, "How Lambda handles errors and retries with asynchronous invocation").
+	attempts, retries = 3, 4 * time.Minute
+	maxServiceTimeout = time.Hour
+)
+
+// memoryMB is little, but more means more processor for TLS.
+const memoryMB = 256
+
+// checkLogRetentionDays is long enough to read why a deployment was rolled back.
+const checkLogRetentionDays = 30
+
+// CheckProps configure a Check.
+type CheckProps struct {
+	// Program is the simulator, as New returns it. Required.
+	Program awss3assets.Asset
+	// Architecture that the program is built for. Default: X86.
+	Architecture Architecture
+	// Devices and Alert are what is checked. Required.
+	Devices *device.Devices
+	Alert   *alert.Alert
+	// Thing is one of the devices: its name begins the names of all that the check
+	// makes. Required.
+	Thing string
+	// RuleName, WillTopic, ConnectedTopic and ExecutedTopic are those of the alert
+	// and the devices. Required.
+	RuleName, WillTopic, ConnectedTopic, ExecutedTopic string
+	// Limit is for how long the check is tried before the deployment fails, from
+	// MinLimit to MaxLimit. Default: DefaultLimit.
+	Limit time.Duration
+}
+
+// Check is a function that lets a device vanish, and a custom resource that is
+// created only if the alert arrived.
+type Check struct {
+	Function awscdk.CfnResource
+	Resource awscdk.CfnResource
+	Log      awslogs.CfnLogGroup
+}
+
+// NewCheck adds the end-to-end check to a scope. A deployment that changes the
+// alert or the devices' policy runs it again. It panics with the error of
+// CheckProps.Validate.
+func NewCheck(scope constructs.Construct, id string, props CheckProps) *Check {
+	if err := props.Validate(); err != nil {
+		panic(err)
+	}
+	if props.Limit == 0 {
+		props.Limit = DefaultLimit
+	}
+	if props.Architecture == "" {
+		props.Architecture = X86
+	}
+	scope = constructs.NewConstruct(scope, jsii.String(id))
+	c := &Check{Log: awslogs.NewCfnLogGroup(scope, jsii.String("Log"), &awslogs.CfnLogGroupProps{
+		RetentionInDays: jsii.Number(checkLogRetentionDays),
+	})}
+	c.Log.ApplyRemovalPolicy(awscdk.RemovalPolicy_DESTROY, nil)
+	timeout := props.Limit + cleaning
+	role := addCheckRole(scope, props, c.Log)
+	c.Function = awscdk.NewCfnResource(scope, jsii.String("Function"), &awscdk.CfnResourceProps{
+		Type: jsii.String("AWS::Lambda::Function"),
+		Properties: &map[string]any{
+			"Description":   "End-to-end check of the topic rule " + props.RuleName,
+			"Runtime":       "provided.al2023",
+			"Handler":       program,
+			"Architectures": []any{string(props.Architecture)},
+			"Code":          map[string]any{"S3Bucket": props.Program.S3BucketName(), "S3Key": props.Program.S3ObjectKey()},
+			"Role":          role.AttrArn(),
+			"Timeout":       timeout.Seconds(),
+			"MemorySize":    memoryMB,
+			// A log group of its own goes with the stack; the one that Lambda makes stays.
+			"LoggingConfig": map[string]any{"LogGroup": c.Log.Ref()},
+		},
+	})
+	c.addResource(scope, props, timeout)
+	return c
+}
+
+// addResource refers to all that is checked, so that CloudFormation makes it last
+// and deletes it first: function, role and what the check may have left attached
+// to the IoT policy are there until it is gone.
+func (c *Check) addResource(scope constructs.Construct, props CheckProps, timeout time.Duration) {
+	serviceTimeout := min(attempts*timeout+retries, maxServiceTimeout)
+	c.Resource = awscdk.NewCfnResource(scope, jsii.String("Resource"), &awscdk.CfnResourceProps{
+		Type: jsii.String(CheckType),
+		Properties: &map[string]any{
+			"ServiceToken":   c.Function.GetAtt(jsii.String("Arn"), awscdk.ResolutionTypeHint_STRING),
+			"ServiceTimeout": serviceTimeout.Seconds(),
+			"LimitSeconds":   props.Limit.Seconds(),
+			"Fingerprint":    fingerprint(scope, props),
+			// The names are those of check.Target in JSON.
+			"Target": map[string]any{
+				"stack":          awscdk.Stack_Of(scope).StackName(),
+				"thing":          props.Thing,
+				"policy":         props.Devices.Policy.Ref(),
+				"rule":           props.Alert.Rule.Ref(),
+				"snsTopic":       props.Alert.Topic.TopicArn(),
+				"errorLog":       props.Alert.ErrorLog.Ref(),
+				"willTopic":      props.WillTopic,
+				"connectedTopic": props.ConnectedTopic,
+				"executedTopic":  props.ExecutedTopic,
+			},
+		},
+	})
+	// The topic's policy can keep the rule from publishing.
+	c.Resource.Node().AddDependency(props.Alert.Topic)
+}
+
+// fingerprint changes when anything changes that can break the alert: a custom
+// resource runs again only when one of its properties does.
+func fingerprint(scope constructs.Construct, props CheckProps) string {
+	parts := []any{
+		props.Program.AssetHash(), props.Devices.Policy.PolicyDocument(),
+		props.Alert.Rule.TopicRulePayload(), props.Alert.Role.AssumeRolePolicyDocument(), props.Alert.Role.Policies(),
+	}
+	for _, certificate := range props.Devices.Certificates {
+		parts = append(parts, certificate.CertificateSigningRequest(), certificate.Status())
+	}
+	resolved, err := json.Marshal(awscdk.Stack_Of(scope).Resolve(parts))
+	if err != nil {
+		panic(fmt.Errorf("fingerprint of the check: %w", err))
+	}
+	sum := sha256.Sum256(resolved)
+	return hex.EncodeToString(sum[:])
+}
+
+// addCheckRole lets the function make, use and remove what is its own. For some
+// actions AWS knows no resource: they can be allowed for all or not at all (service
+// authorization reference, AWS IoT and Amazon SNS). A certificate's ARN is not
+// known before it is made, and which policy is attached to it cannot be limited.
+func addCheckRole(scope constructs.Construct, props CheckProps, log awslogs.CfnLogGroup) awsiam.CfnRole {
+	stack := awscdk.Stack_Of(scope)
+	arn := func(service, resource string) string {
+		return *stack.FormatArn(&awscdk.ArnComponents{
+			Service: jsii.String(service), Resource: jsii.String(resource), ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
+		})
+	}
+	own := will.CheckPrefix(props.Thing) + "*"
+	return awsiam.NewCfnRole(scope, jsii.String("Role"), &awsiam.CfnRoleProps{
+		Description: jsii.String("End-to-end check of the topic rule " + props.RuleName),
+		AssumeRolePolicyDocument: document(map[string]any{
+			"Effect":    "Allow",
+			"Action":    "sts:AssumeRole",
+			"Principal": map[string]any{"Service": "lambda.amazonaws.com"},
+		}),
+		Policies: []any{&awsiam.CfnRole_PolicyProperty{
+			PolicyName: jsii.String("Check"),
+			PolicyDocument: document(
+				allow(log.AttrArn(), "logs:CreateLogStream", "logs:PutLogEvents"),
+				allow(stack.StackId(), "cloudformation:DescribeStacks"),
+				allow("*", "iot:DescribeEndpoint", "iot:CreateCertificateFromCsr", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal", "iot:ListPrincipalThings", "sns:Unsubscribe"),
+				allow(arn("iot", "thing/"+own), "iot:CreateThing", "iot:DeleteThing"),
+				allow(arn("iot", "cert/*"), "iot:UpdateCertificate", "iot:DeleteCertificate", "iot:AttachPolicy", "iot:DetachPolicy"),
+				allow(props.Devices.Policy.AttrArn(), "iot:ListTargetsForPolicy"),
+				allow(props.Alert.Rule.AttrArn(), "iot:GetTopicRule"),
+				allow(arn("iot", "client/"+own), "iot:Connect"),
+				allow([]any{arn("iot", "topicfilter/"+props.WillTopic), arn("iot", "topicfilter/"+props.ExecutedTopic)}, "iot:Subscribe"),
+				allow([]any{arn("iot", "topic/"+props.WillTopic), arn("iot", "topic/"+props.ExecutedTopic)}, "iot:Receive"),
+				allow(arn("sqs", own), "sqs:CreateQueue", "sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteQueue"),
+				allow(props.Alert.Topic.TopicArn(), "sns:Subscribe", "sns:ListSubscriptionsByTopic"),
+				allow(props.Alert.ErrorLog.AttrArn(), "logs:FilterLogEvents"),
+			),
+		}},
+	})
+}
+
+func document(statements ...any) map[string]any {
+	return map[string]any{"Version": "2012-10-17", "Statement": statements}
+}
+
+func allow(resource any, actions ...string) map[string]any {
+	return map[string]any{"Effect": "Allow", "Action": actions, "Resource": resource}
+}
+
+// Validate returns all that is wrong with the props.
+func (p CheckProps) Validate() error {
+	var problems []error
+	if p.Program == nil || p.Devices == nil || p.Alert == nil {
+		problems = append(problems, errors.New("a check needs the program, the devices and the alert"))
+	}
+	if p.Thing == "" || p.RuleName == "" {
+		problems = append(problems, errors.New("a check needs the names of a thing and of the rule"))
+	}
+	for _, topic := range []string{p.WillTopic, p.ConnectedTopic, p.ExecutedTopic} {
+		problems = append(problems, will.CheckTopicName(topic))
+	}
+	problems = append(problems, p.Architecture.Validate())
+	if p.Limit != 0 && (p.Limit < MinLimit || p.Limit > MaxLimit) {
+		problems = append(problems, fmt.Errorf("limit of %s: give %s to %s", p.Limit, MinLimit, MaxLimit))
+	}
+	return errors.Join(problems...)
+}
+
+// Validate refuses what AWS Lambda does not have.
+func (a Architecture) Validate() error {
+	if a != "" && a != X86 && a != ARM {
+		return fmt.Errorf("architecture %q: use %s or %s", a, X86, ARM)
+	}
+	return nil
+}
