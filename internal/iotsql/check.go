@@ -77,6 +77,9 @@ func (c *linter) query(q *query) {
 		if item.alias == nil && !q.value && unnamed(item.expr) {
 			c.warn(item.expr.place(), "this column has no name: give it one with AS")
 		}
+		if item.alias != nil && q.value {
+			c.warn(item.expr.place(), "SELECT VALUE gives the value itself: its name after AS is not used")
+		}
 	}
 	if q.from.over != nil {
 		c.expr(q.from.over)

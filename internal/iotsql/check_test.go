@@ -22,6 +22,7 @@ func TestCheck(t *testing.T) {
 		{"AND with a number", "SELECT * FROM 'a' WHERE on AND 1", "", []string{"line 1, column 32: always Undefined: AND takes a Boolean"}},
 		{"IN without an Array", "SELECT * FROM 'a' WHERE x IN 'abc'", "", []string{"line 1, column 30: always Undefined: IN looks into an Array"}},
 		{"a column without a name", "SELECT 1 + temp FROM 'a'", "", []string{"line 1, column 8: this column has no name"}},
+		{"a name for a VALUE", "SELECT VALUE temp AS t FROM 'a'", "", []string{"line 1, column 14: SELECT VALUE gives the value itself"}},
 		{"a nested query is checked too", "SELECT (SELECT v FROM e WHERE n < true) AS x FROM 'a'", "", []string{"line 1, column 35: always Undefined: <"}},
 		{"a pattern that does not compile", "SELECT * FROM 'a' WHERE regexp_matches(x, '(')", "", []string{"line 1, column 43: error parsing regexp: missing closing ): `(`; the result is Undefined here"}},
 		{"a pattern of Java's", "SELECT * FROM 'a' WHERE regexp_matches(x, '(?=a)')", "", []string{"line 1, column 43: error parsing regexp: invalid or unsupported Perl syntax"}},

@@ -157,6 +157,9 @@ func (p *parser) unexpected(expected string) {
 			p.fail(t.span, "%s is not in the AWS IoT SQL reference here: %s", word, instead)
 		}
 	}
+	if t.is("=") && p.next > 0 && p.tokens[p.next-1].is("=") {
+		p.fail(t.span, "equal is written =")
+	}
 	if t.is("[") {
 		p.fail(t.span, "%s, found [: an element is reached with get(array, index)", expected)
 	}
@@ -257,6 +260,10 @@ func (p *parser) column() column {
 	}
 	if !p.accept("AS") {
 		if t := p.peek(); t.kind == tokWord && !p.endsItem(t) && notInReference[strings.ToUpper(t.text)] == "" {
+			if start.is("DISTINCT") {
+				p.next--
+				p.unexpected("expected an expression")
+			}
 			p.fail(t.span, "expected AS before the name %s", t.text)
 		}
 		c.name = p.columnName(c.expr)
