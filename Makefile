@@ -32,6 +32,7 @@ lint:
 bench: tools
 	go test -run '^$$' -bench . -benchtime 1x ./test/bench
 	cd test/bench/iotsql && go test -run '^$$' -bench .
+	go test -run '^$$' -bench Rules ./internal/localaws/iot
 
 # The CDK CLI, at the version that package.json pins.
 node_modules/.package-lock.json: package.json package-lock.json
