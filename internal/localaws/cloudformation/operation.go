@@ -346,7 +346,7 @@ func (op *operation) commit() {
 	defer op.service.mu.Unlock()
 	in := op.target.input
 	op.stack.TemplateBody, op.stack.Description = string(in.TemplateBody), op.target.template.Description
-	op.stack.Parameters, op.stack.Tags, op.stack.RoleARN = maps.Clone(in.Parameters), maps.Clone(in.Tags), in.RoleARN
+	op.stack.Parameters, op.stack.Tags, op.stack.RoleARN = op.target.given, maps.Clone(in.Tags), in.RoleARN
 	op.stack.Updated, op.stack.DisableRollback = time.Now().UTC(), in.DisableRollback
 	for _, r := range op.stack.Pending.Cleanup {
 		op.forget(r)

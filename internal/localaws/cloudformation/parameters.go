@@ -33,6 +33,20 @@ func (s *Service) parameters(t *Template, given map[string]string, st *stack) (m
 	return out, nil
 }
 
+// withDefaults adds the defaults of the parameters that are not given.
+func (t *Template) withDefaults(given map[string]string) map[string]string {
+	all := maps.Clone(given)
+	if all == nil {
+		all = map[string]string{}
+	}
+	for name, p := range t.Parameters {
+		if _, ok := all[name]; !ok && p.Default != nil {
+			all[name] = string(*p.Default)
+		}
+	}
+	return all
+}
+
 func (s *Service) parameter(p Parameter, name string, given map[string]string) (any, error) {
 	text, ok := given[name]
 	if !ok {

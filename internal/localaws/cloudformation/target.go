@@ -14,6 +14,8 @@ type target struct {
 	template *Template
 	// order has the template's resources, each after what it depends on.
 	order []string
+	// given are the parameters with the template's defaults, as stacks show them.
+	given map[string]string
 	// values of the parameters, pseudo parameters included.
 	values     map[string]any
 	conditions map[string]bool
@@ -33,7 +35,9 @@ func (s *Service) target(st *stack, in Input) (*target, error) {
 	if err != nil {
 		return nil, awsapi.Errorf("ValidationError", "%v", err)
 	}
-	t := &target{input: in, template: template, order: order, values: values, conditions: map[string]bool{}}
+	t := &target{
+		input: in, template: template, order: order, given: template.withDefaults(in.Parameters), values: values, conditions: map[string]bool{},
+	}
 	bare := &scope{template: template, parameters: values}
 	for _, name := range slices.Sorted(maps.Keys(template.Conditions)) {
 		if t.conditions[name], err = bare.conditionNamed(name); err != nil {
@@ -55,6 +59,6 @@ func (t *target) has(id string) bool {
 // differs reports whether a target is not what the stack was made from.
 func (st *stack) differs(t *target) bool {
 	return !bytes.Equal([]byte(st.TemplateBody), t.input.TemplateBody) ||
-		!maps.Equal(st.Parameters, t.input.Parameters) || !maps.Equal(st.Tags, t.input.Tags) ||
+		!maps.Equal(st.Parameters, t.given) || !maps.Equal(st.Tags, t.input.Tags) ||
 		st.Status == "CREATE_FAILED" || st.Status == "UPDATE_FAILED"
 }
