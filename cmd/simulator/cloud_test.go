@@ -46,10 +46,11 @@ func startCloud(w *world, pki *brokertest.PKI, unthrottled bool) *cloud {
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	check(w, err)
 	status := server.Status()
+	strangerCert, strangerKey := pki.Issue(w, "stranger")
 	c.environment = map[string]string{
 		"AWS_ENDPOINT_URL": status.Endpoint, "AWS_REGION": status.Region,
 		"AWS_ACCESS_KEY_ID": api.TestAccessKeyID, "AWS_SECRET_ACCESS_KEY": api.TestSecretAccessKey,
-		"MQTT": status.MQTT,
+		"MQTT": status.MQTT, "STRANGER_CERT": strangerCert, "STRANGER_KEY": strangerKey,
 		"CA":   pki.File(w, "local-ca.pem", "CERTIFICATE", der(server.IoT.RootCA())),
 		"CERT": pki.File(w, "local.crt", "CERTIFICATE", der([]byte(certificate.PEM))),
 		"KEY":  pki.File(w, "local.key", "PRIVATE KEY", pkcs8),
@@ -72,6 +73,21 @@ func (c *cloud) ended(t testing.TB, reason string) (wills int) {
 			}
 		case <-giveUp:
 			t.Fatalf("no connection ended for %s", reason)
+		}
+	}
+}
+
+func (c *cloud) wills(t testing.TB, n int) {
+	t.Helper()
+	giveUp := time.After(will.MinKeepAlive)
+	for n > 0 {
+		select {
+		case e := <-c.events:
+			if e.Message != nil {
+				n--
+			}
+		case <-giveUp:
+			t.Fatalf("%d wills are missing", n)
 		}
 	}
 }

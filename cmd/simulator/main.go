@@ -23,6 +23,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, s cli.Streams) error {
+	if len(args) > 0 && args[0] == "fleet" {
+		return runFleet(ctx, args[1:], s)
+	}
 	o, err := parse(args, s.Out)
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@ type world struct {
 //	aws [throttled]   starts the local AWS endpoint with the thing lwtThing; sets the
 //	                  environment for the AWS SDKs, and $CA, $CERT and $KEY. Unless
 //	                  it is throttled, a client ID may come back at once
+//	wills N           waits for N wills since the last time
 //	joined            waits for the next connection to it
 //	ended REASON N    waits for the end of a connection to that, for AWS's reason, and
 //	                  wants N wills since the last time
@@ -58,6 +59,11 @@ var commands = map[string]func(w *world, ts *testscript.TestScript, args []strin
 		for name, value := range w.cloud.environment {
 			ts.Setenv(name, value)
 		}
+	},
+	"wills": func(w *world, ts *testscript.TestScript, args []string) {
+		wills, err := strconv.Atoi(args[0])
+		ts.Check(err)
+		w.cloud.wills(w, wills)
 	},
 	"joined": func(w *world, _ *testscript.TestScript, _ []string) { w.cloud.joined(w) },
 	"ended": func(w *world, ts *testscript.TestScript, args []string) {

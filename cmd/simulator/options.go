@@ -40,6 +40,8 @@ Usage:
   simulator -e ENDPOINT -r AmazonRootCA1.pem -c CERT.pem.crt -k PRIVATE.pem.key \
             -id lwtThing -t /lwt/connected/topic -m publish
 
+  simulator fleet ...       many devices: simulator fleet -h
+
 Flags:
   -e,  --endpoint HOST    AWS IoT endpoint, HOST or HOST:PORT (default: asked for
                           with the AWS credentials, iot:DescribeEndpoint)
@@ -130,35 +132,15 @@ func (p *properties) Set(s string) error {
 func parse(args []string, out io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("simulator", flag.ContinueOnError)
-	text := func(p *string, value string, names ...string) {
-		for _, name := range names {
-			flags.StringVar(p, name, value, "")
-		}
-	}
-	text(&o.endpoint, "", "e", "endpoint")
-	text(&o.rootCA, "", "r", "rootCA")
-	text(&o.cert, "", "c", "cert")
-	text(&o.key, "", "k", "key")
-	text(&o.clientID, "basicPubSub", "id", "clientId")
-	text(&o.topic, "sdk/test/Python", "t", "topic")
-	text(&o.mode, modeBoth, "m", "mode")
-	text(&o.message, will.ConnectedMessage, "M", "message")
-	text(&o.willTopic, will.NamesFor("").WillTopic, "will-topic")
-	flags.IntVar(&o.port, "p", 0, "")
-	flags.IntVar(&o.port, "port", 0, "")
-	flags.BoolVar(&o.websocket, "w", false, "")
-	flags.BoolVar(&o.websocket, "websocket", false, "")
-	flags.IntVar(&o.keepAlive, "keep-alive", int(will.KeepAlive/time.Second), "")
+	o.connectionFlags(flags)
+	text(flags, &o.clientID, "basicPubSub", "id", "clientId")
+	text(flags, &o.topic, "sdk/test/Python", "t", "topic")
+	text(flags, &o.mode, modeBoth, "m", "mode")
 	flags.DurationVar(&o.sleep, "sleep", time.Minute, "")
-	text(&o.end, endDrop, "end")
+	text(flags, &o.end, endDrop, "end")
 	flags.BoolVar(&o.preventWill, "prevent-will", false, "")
 	flags.IntVar(&o.flap, "flap", 0, "")
 	flags.DurationVar(&o.within, "within", time.Minute, "")
-	text(&o.mqtt, mqtt311, "mqtt")
-	flags.Var(&o.userProperties, "user-property", "")
-	flags.Var(&o.willProperties, "will-property", "")
-	flags.BoolVar(&o.alpn, "alpn", false, "")
-	flags.BoolVar(&o.json, "json", false, "")
 	if err := cli.Parse(flags, args, out, usage); err != nil {
 		return o, err
 	}
@@ -168,9 +150,36 @@ func parse(args []string, out io.Writer) (options, error) {
 	return o, o.validate()
 }
 
+func text(flags *flag.FlagSet, p *string, value string, names ...string) {
+	for _, name := range names {
+		flags.StringVar(p, name, value, "")
+	}
+}
+
+// connectionFlags are those that a device and a fleet share.
+func (o *options) connectionFlags(flags *flag.FlagSet) {
+	text(flags, &o.endpoint, "", "e", "endpoint")
+	text(flags, &o.rootCA, "", "r", "rootCA")
+	text(flags, &o.cert, "", "c", "cert")
+	text(flags, &o.key, "", "k", "key")
+	text(flags, &o.message, will.ConnectedMessage, "M", "message")
+	text(flags, &o.willTopic, will.NamesFor("").WillTopic, "will-topic")
+	for _, name := range []string{"p", "port"} {
+		flags.IntVar(&o.port, name, 0, "")
+	}
+	for _, name := range []string{"w", "websocket"} {
+		flags.BoolVar(&o.websocket, name, false, "")
+	}
+	flags.IntVar(&o.keepAlive, "keep-alive", int(will.KeepAlive/time.Second), "")
+	text(flags, &o.mqtt, mqtt311, "mqtt")
+	flags.Var(&o.userProperties, "user-property", "")
+	flags.Var(&o.willProperties, "will-property", "")
+	flags.BoolVar(&o.alpn, "alpn", false, "")
+	flags.BoolVar(&o.json, "json", false, "")
+}
+
 // validate applies the sample's rules, in its order, and then ours.
 func (o options) validate() error {
-	const minKeepAlive, maxKeepAlive = int(will.MinKeepAlive / time.Second), int(will.MaxKeepAlive / time.Second)
 	switch {
 	case o.mode != modeBoth && o.mode != modePublish && o.mode != modeSubscribe:
 		return cli.WithHint(cli.Usagef("unknown mode %q", o.mode), "-m takes one of %s, %s, %s", modeBoth, modePublish, modeSubscribe)
@@ -179,17 +188,25 @@ func (o options) validate() error {
 	case !o.websocket && (o.cert == "" || o.key == ""):
 		return cli.WithHint(cli.Usagef("missing credentials for authentication"),
 			"give the certificate with -c and its private key with -k, or -w to connect with AWS credentials")
+	case o.sleep < 0:
+		return cli.Usagef("sleep of %s: give a time that is not negative, such as 60s", o.sleep)
+	}
+	return errors.Join(o.validateConnection(), o.validateEnd())
+}
+
+// validateConnection judges what a device and a fleet share.
+func (o options) validateConnection() error {
+	const minKeepAlive, maxKeepAlive = int(will.MinKeepAlive / time.Second), int(will.MaxKeepAlive / time.Second)
+	switch {
 	case o.websocket && o.alpn:
 		return cli.Usagef("-alpn is for mutual TLS: leave it or -w out")
 	case o.keepAlive < minKeepAlive || o.keepAlive > maxKeepAlive:
 		return cli.WithHint(cli.Usagef("keep alive of %d seconds: give %d to %d", o.keepAlive, minKeepAlive, maxKeepAlive),
 			"AWS IoT Core takes 1 to %d for %d, and 0 or more than %d for %d", minKeepAlive-1, minKeepAlive, maxKeepAlive, maxKeepAlive)
-	case o.sleep < 0:
-		return cli.Usagef("sleep of %s: give a time that is not negative, such as 60s", o.sleep)
 	case len(o.clientID) > maxClientIDBytes:
 		return cli.Usagef("client ID %q has %d bytes: AWS IoT Core takes at most %d", o.clientID, len(o.clientID), maxClientIDBytes)
 	}
-	return errors.Join(o.validateTopics(), o.validateEnd(), o.validateMQTT5())
+	return errors.Join(o.validateTopics(), o.validateMQTT5())
 }
 
 func (o options) validateEnd() error {
@@ -320,7 +337,7 @@ func (o options) config(ctx context.Context) (device.Config, *account, error) {
 }
 
 func (o options) readFiles(cfg *device.Config) (err error) {
-	if !o.websocket {
+	if o.cert != "" {
 		if cfg.Certificate, err = device.LoadCertificate(o.cert, o.key); err != nil {
 			return err
 		}
