@@ -13,6 +13,7 @@ import (
 
 	"lastwill/constructs/alert"
 	"lastwill/constructs/device"
+	"lastwill/constructs/health"
 	"lastwill/constructs/simulator"
 	"lastwill/internal/keypair"
 	"lastwill/internal/nearest"
@@ -54,6 +55,10 @@ type Config struct {
 	CheckLimit time.Duration
 	// Architecture of the check's function. Default: x86_64.
 	Architecture simulator.Architecture
+	// Alarms tell the same addresses when an alert may not have been sent. Default: true.
+	Alarms bool
+	// Dashboard shows connects, wills, the rule and e-mails. Default: true.
+	Dashboard bool
 }
 
 // DefaultConfig is the scenario, but for the e-mail address.
@@ -68,6 +73,8 @@ func DefaultConfig() Config {
 		Certs:          "certs",
 		RemoveLogs:     true,
 		CheckLimit:     simulator.DefaultLimit,
+		Alarms:         true,
+		Dashboard:      true,
 	}
 }
 
@@ -108,6 +115,8 @@ func configFrom(context map[string]any, origin string, settings map[string]any) 
 	r.flag("check", &c.Check)
 	r.seconds("checkLimit", &c.CheckLimit)
 	r.text("architecture", (*string)(&c.Architecture))
+	r.flag("alarms", &c.Alarms)
+	r.flag("dashboard", &c.Dashboard)
 	r.refuseUnknown()
 	problems := r.problems
 	for _, p := range c.problems() {
@@ -232,6 +241,12 @@ func (c Config) checkCount() error {
 	room := maxResources - device.SharedResources - alert.SharedResources - len(c.Email)
 	if c.Check {
 		room -= simulator.CheckResources
+	}
+	if c.Alarms {
+		room -= health.AlarmResources
+	}
+	if c.Dashboard {
+		room -= health.DashboardResources
 	}
 	if fit := max(0, room/device.ResourcesPerThing); len(c.Things) > fit {
 		return fmt.Errorf("%d things: a stack of %d resources has room for %d: spread them over several environments, or use fleet provisioning (AWS::IoT::ProvisioningTemplate)",

@@ -53,11 +53,12 @@ func TestContextBecomesConfig(t *testing.T) {
 			"everything else",
 			map[string]any{
 				"environment": "pr-123", "willTopic": "w", "connectedTopic": "c", "executedTopic": "e", "certs": "keys",
-				"account": "123456789012", "region": "eu-central-1", "removeLogs": "false",
+				"account": "123456789012", "region": "eu-central-1", "removeLogs": "false", "alarms": false, "dashboard": "false",
 			},
 			func(c *monitoring.Config) {
 				c.Environment, c.WillTopic, c.ConnectedTopic, c.ExecutedTopic, c.Certs = "pr-123", "w", "c", "e", "keys"
 				c.Account, c.Region, c.RemoveLogs = "123456789012", "eu-central-1", false
+				c.Alarms, c.Dashboard = false, false
 			},
 		},
 		{
@@ -105,7 +106,7 @@ func TestEachProblemHasValueAndFix(t *testing.T) {
 		{"no thing", "things", "", `things: no thing: name at least one`},
 		{"a check without time", "checkLimit", "9", `checkLimit: 9 seconds: give 10 to 600`},
 		{"a processor that Lambda does not have", "architecture", "amd64", `architecture: architecture "amd64": use x86_64 or arm64`},
-		{"too many things", "things", numbered(124), `things: 124 things: a stack of 500 resources has room for 123: spread them over several environments, or use fleet provisioning (AWS::IoT::ProvisioningTemplate)`},
+		{"too many things", "things", numbered(123), `things: 123 things: a stack of 500 resources has room for 122: spread them over several environments, or use fleet provisioning (AWS::IoT::ProvisioningTemplate)`},
 		{"wildcard", "willTopic", "/last/+/topic", `willTopic: topic "/last/+/topic" has a wildcard: name one topic, without + and #`},
 		{"no topic", "willTopic", "", `willTopic: topic is empty: give a name such as /last/will/topic`},
 		{"reserved topic", "connectedTopic", "$aws/things", `connectedTopic: topic "$aws/things" is reserved: topics that begin with $ belong to AWS, choose another beginning`},
@@ -187,7 +188,8 @@ func TestAllProblemsComeAtOnce(t *testing.T) {
 func TestLimitsThatCanBeReached(t *testing.T) {
 	longest := strings.Repeat("e", 88)
 	for name, context := range map[string]map[string]any{
-		"as many things as fit":                       {"things": numbered(123)},
+		"as many things as fit":                       {"things": numbered(122)},
+		"as many things as fit without alarms":        {"things": numbered(123), "alarms": "false"},
 		"the longest environment":                     {"environment": longest},
 		"the longest thing beside it":                 {"environment": longest, "things": strings.Repeat("t", 128-1-88)},
 		"seven slashes, the environment's among them": {"environment": "e", "willTopic": "1/2/3/4/5/6"},
@@ -203,7 +205,7 @@ func TestLimitsThatCanBeReached(t *testing.T) {
 
 func TestEachAddressTakesRoomFromThings(t *testing.T) {
 	_, err := configFrom(map[string]any{"email": "a@example.com,b@example.com,c@example.com", "things": numbered(123)})
-	if want := "has room for 122"; !strings.Contains(fmt.Sprint(err), want) {
+	if want := "has room for 121"; !strings.Contains(fmt.Sprint(err), want) {
 		t.Errorf("err = %v, want %q in it", err, want)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"lastwill/constructs/alert"
 	"lastwill/constructs/device"
+	"lastwill/constructs/health"
 	"lastwill/constructs/simulator"
 	"lastwill/infra/monitoring"
 	"lastwill/internal/will"
@@ -44,6 +45,8 @@ func TestInvariants(t *testing.T) {
 		{"attachments depend on both ends", attachmentsDependOnBothEnds},
 		{"the rule depends on its role's permissions", ruleDependsOnPermissions},
 		{"the rule's role trusts this account's rule only", roleTrustsRuleOnly},
+		{"the topic lets this environment's alarms publish, and no other service", topicTrustsAlarmsOnly},
+		{"alarms tell the topic of the e-mails", alarmsTellTopic},
 		{"nothing is retained", nothingRetained},
 		{"the check comes last and goes first", checkComesLast},
 		{"the count of resources is as computed", countIsAsComputed},
@@ -87,6 +90,9 @@ func noWildcards(t *testing.T, tpl template, c monitoring.Config) {
 	want := 4 + 1 + 3 + 1
 	if c.Check {
 		want += 1 + 13
+	}
+	if c.Alarms {
+		want++
 	}
 	if seen != want {
 		t.Errorf("%d statements seen, want %d: IoT policy, trust, permissions, topic policy, and trust and permissions of the check", seen, want)
@@ -235,6 +241,50 @@ func roleTrustsRuleOnly(t *testing.T, tpl template, c monitoring.Config) {
 	}
 }
 
+func topicTrustsAlarmsOnly(t *testing.T, tpl template, c monitoring.Config) {
+	var want []any
+	if c.Alarms {
+		var arns []any
+		for _, metric := range []string{"Failure", "ErrorActionFailure", "ParseError", "RuleMessageThrottled"} {
+			arns = append(arns, "arn:<AWS::Partition>:cloudwatch:<AWS::Region>:<AWS::AccountId>:alarm:"+c.Names().Rule+"-"+metric)
+		}
+		want = append(want, map[string]any{
+			"StringEquals": map[string]any{"aws:SourceAccount": "<AWS::AccountId>"},
+			"ArnEquals":    map[string]any{"aws:SourceArn": arns},
+		})
+	}
+	var got []any
+	for _, r := range tpl.Resources {
+		if r.Type != "AWS::SNS::TopicPolicy" {
+			continue
+		}
+		for _, s := range statements(r.Properties) {
+			if s["Effect"] == "Allow" {
+				got = append(got, resolved(s["Condition"]))
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("conditions of what the topic allows (-want +got):\n%s", diff)
+	}
+}
+
+func alarmsTellTopic(t *testing.T, tpl template, c monitoring.Config) {
+	seen := 0
+	for id, r := range tpl.Resources {
+		if r.Type != "AWS::CloudWatch::Alarm" {
+			continue
+		}
+		seen++
+		if referenced(tpl, r)["AWS::SNS::Topic"] != 1 || len(list(r.Properties["AlarmActions"])) != 1 {
+			t.Errorf("%s tells %v", id, r.Properties["AlarmActions"])
+		}
+	}
+	if want := map[bool]int{true: health.AlarmResources}[c.Alarms]; seen != want {
+		t.Errorf("%d alarms, want %d", seen, want)
+	}
+}
+
 func nothingRetained(t *testing.T, tpl template, _ monitoring.Config) {
 	for id, r := range tpl.Resources {
 		if r.DeletionPolicy != "" && r.DeletionPolicy != "Delete" {
@@ -253,6 +303,12 @@ func countIsAsComputed(t *testing.T, tpl template, c monitoring.Config) {
 	want := device.SharedResources + device.ResourcesPerThing*len(c.Things) + alert.SharedResources + len(c.Email)
 	if c.Check {
 		want += simulator.CheckResources
+	}
+	if c.Alarms {
+		want += health.AlarmResources
+	}
+	if c.Dashboard {
+		want += health.DashboardResources
 	}
 	if got := len(tpl.Resources); got != want {
 		t.Errorf("%d resources, computed %d", got, want)

@@ -14,6 +14,7 @@ import (
 
 	"lastwill/constructs/alert"
 	"lastwill/constructs/device"
+	"lastwill/constructs/health"
 	"lastwill/constructs/simulator"
 	"lastwill/internal/keypair"
 	"lastwill/internal/will"
@@ -52,6 +53,14 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 		ExecutedTopic: names.ExecutedTopic,
 		KeepErrorLog:  !props.Config.RemoveLogs,
 	})
+	if props.Config.Alarms {
+		health.NewAlarms(stack, "Alarms", health.AlarmsProps{RuleName: names.Rule, Topic: alarm.Topic})
+	}
+	if props.Config.Dashboard {
+		health.NewDashboard(stack, "Dashboard", health.DashboardProps{
+			Name: names.Stack, RuleName: names.Rule, SNSTopicName: names.SNSTopic,
+		})
+	}
 	if props.Simulator == "" {
 		props.Simulator = props.Config.Architecture.Folder()
 	}

@@ -39,6 +39,10 @@ var variants = map[string]monitoring.Config{
 		c.Things = []string{"lwtThing", "pump", "valve_7"}
 		c.KeepAlive = time.Minute
 	}),
+	"quiet": config(func(c *monitoring.Config) {
+		c.Email = []string{"ops@example.com"}
+		c.Alarms, c.Dashboard = false, false
+	}),
 }
 
 func config(change func(*monitoring.Config)) monitoring.Config {

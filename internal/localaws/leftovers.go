@@ -32,6 +32,12 @@ func (s *Server) Leftovers() []string {
 	for _, g := range s.Logs.Groups() {
 		add("log group", g.Name)
 	}
+	for _, a := range s.CloudWatch.Alarms() {
+		add("alarm", a.Name)
+	}
+	for _, d := range s.CloudWatch.Dashboards() {
+		add("dashboard", d.Name)
+	}
 	for _, arn := range s.SNS.ListTopics() {
 		add("SNS topic", arn)
 	}

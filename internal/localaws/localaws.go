@@ -27,6 +27,7 @@ import (
 	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/cloudwatch"
 	"lastwill/internal/localaws/ecr"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
@@ -77,6 +78,7 @@ type Server struct {
 	SNS            *sns.Service
 	SQS            *sqs.Service
 	Lambda         *lambda.Service
+	CloudWatch     *cloudwatch.Service
 	Logs           *logs.Service
 	SSM            *ssm.Service
 	ECR            *ecr.Service
@@ -122,13 +124,21 @@ func (s *Server) start(o Options) (err error) {
 	s.Lambda = s.newLambda()
 	s.SQS = sqs.New(Account, s.URL())
 	s.SNS = sns.New(Account, s.mailer, s.SQS, s.URL())
+	s.CloudWatch = cloudwatch.New(Account, s.SNS, time.Now, o.Log)
+	s.SNS.CountWith(s.countSNS)
 	s.IoT, err = iot.New(iot.Options{
 		Account: Account, IAM: s.IAM, SNS: s.SNS, Logs: s.Logs,
 		VerifyWebSocket: func(r *http.Request) (string, error) {
 			caller, err := s.keys.VerifyWebSocket(r)
 			return caller.UserID, err
 		},
-		MQTTAddress: o.MQTTAddress, ConnectInterval: o.ConnectInterval, AuthorityDir: o.DataDir, Observe: o.ObserveIoT, Log: o.Log,
+		MQTTAddress: o.MQTTAddress, ConnectInterval: o.ConnectInterval, AuthorityDir: o.DataDir, Log: o.Log,
+		Observe: func(e iot.Event) {
+			if o.ObserveIoT != nil {
+				o.ObserveIoT(e)
+			}
+			s.countIoT(e)
+		},
 	})
 	if err != nil {
 		return err
@@ -149,6 +159,7 @@ func (s *Server) start(o Options) (err error) {
 		return err
 	}
 	go s.keepSaving()
+	go s.evaluateAlarms()
 	s.serve()
 	return s.CloudFormation.Resume()
 }
@@ -183,7 +194,7 @@ func (s *Server) serve() {
 	own.Handle("PUT "+responsePath, &s.answers)
 	aws := api.New(api.Services{
 		Account: Account, Keys: s.keys,
-		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Logs: s.Logs, SNS: s.SNS, SQS: s.SQS,
+		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Logs: s.Logs, SNS: s.SNS, SQS: s.SQS, CloudWatch: s.CloudWatch,
 	})
 	s.http = &http.Server{
 		Handler: s.durable(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

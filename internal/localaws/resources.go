@@ -140,6 +140,25 @@ func (s *Server) resourceTypes() map[string]cloudformation.Type {
 			Create:     createBucketPolicy,
 			Delete:     func(request) error { return nil },
 		},
+		"AWS::CloudWatch::Alarm": {
+			Properties: []string{
+				"AlarmActions", "AlarmDescription", "AlarmName", "ComparisonOperator", "Dimensions", "EvaluationPeriods", "MetricName",
+				"Metrics", "Namespace", "Period", "Statistic", "Tags", "Threshold", "TreatMissingData",
+			},
+			Required:    []string{"ComparisonOperator", "EvaluationPeriods"},
+			Replacement: []string{"AlarmName"},
+			Create:      s.createAlarm,
+			Update:      s.updateAlarm,
+			Delete:      func(r request) error { return gone(s.CloudWatch.DeleteAlarms(r.PhysicalID)) },
+		},
+		"AWS::CloudWatch::Dashboard": {
+			Properties:  []string{"DashboardBody", "DashboardName", "Tags"},
+			Required:    []string{"DashboardBody"},
+			Replacement: []string{"DashboardName"},
+			Create:      s.createDashboard,
+			Update:      s.updateDashboard,
+			Delete:      func(r request) error { return gone(s.CloudWatch.DeleteDashboards(r.PhysicalID)) },
+		},
 		"AWS::SNS::Topic": {
 			Properties:  []string{"TopicName", "DisplayName", "Tags"},
 			Replacement: []string{"TopicName"},
@@ -186,7 +205,7 @@ func gone(err error) error {
 	var e *awsapi.Error
 	if errors.As(err, &e) {
 		switch e.Code {
-		case "ResourceNotFoundException", "NoSuchEntity", "NotFound", "NotFoundException":
+		case "ResourceNotFoundException", "NoSuchEntity", "NotFound", "NotFoundException", "ResourceNotFound", "DashboardNotFoundError":
 			return nil
 		}
 	}

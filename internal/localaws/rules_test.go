@@ -131,6 +131,11 @@ func TestMessageFormats(t *testing.T) {
 					t.Errorf("the mail says %q", m.Body)
 				}
 			}
+			if c.failure != "" {
+				if m := cloud.nextMail(t); !strings.HasPrefix(m.Subject, "ALARM") {
+					t.Errorf("the mail says %q", m.Body)
+				}
+			}
 			cloud.noMoreMails(t)
 			failures := cloud.errorLog(t, stack)
 			if c.failure == "" && len(failures) > 0 || c.failure != "" && (len(failures) != 1 || !strings.Contains(failures[0], c.failure)) {
@@ -158,10 +163,10 @@ func TestFailedActionGoesToTheErrorAction(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		action, failed, resource string
-		copies, mails            int
+		copies, mails            int // the alarm's mail is one
 	}{
-		{"sns:Publish", "SnsAction", "arn:aws:sns:us-east-1:123456789012:lwtSNSTopic", 1, 0},
-		{"iot:Publish", "RepublishAction", "/lwt/executed", 0, 1},
+		{"sns:Publish", "SnsAction", "arn:aws:sns:us-east-1:123456789012:lwtSNSTopic", 1, 1},
+		{"iot:Publish", "RepublishAction", "/lwt/executed", 0, 2},
 	} {
 		t.Run(c.action, func(t *testing.T) {
 			t.Parallel()

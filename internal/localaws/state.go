@@ -14,6 +14,7 @@ import (
 
 	"lastwill/internal/atomicfile"
 	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/cloudwatch"
 	"lastwill/internal/localaws/ecr"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
@@ -56,12 +57,13 @@ type document struct {
 	Logs           *logs.Service
 	SNS            *sns.Service
 	SQS            *sqs.Service
+	CloudWatch     *cloudwatch.Service
 	IoT            *iot.Service
 	CloudFormation *cloudformation.Service
 }
 
 func (s *Server) document() document {
-	return document{formatVersion, s.IAM, s.SSM, s.ECR, s.S3, s.Lambda, s.Logs, s.SNS, s.SQS, s.IoT, s.CloudFormation}
+	return document{formatVersion, s.IAM, s.SSM, s.ECR, s.S3, s.Lambda, s.Logs, s.SNS, s.SQS, s.CloudWatch, s.IoT, s.CloudFormation}
 }
 
 // atomically runs a change that no save may see half of.

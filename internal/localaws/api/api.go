@@ -24,6 +24,7 @@ import (
 
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/cloudwatch"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/logs"
@@ -60,6 +61,7 @@ type Services struct {
 	Logs           *logs.Service
 	SNS            *sns.Service
 	SQS            *sqs.Service
+	CloudWatch     *cloudwatch.Service
 }
 
 // A front speaks the protocol of one service.
@@ -122,6 +124,7 @@ func New(s Services) http.Handler {
 		"logs":           logsFront(s),
 		"sns":            snsFront(s),
 		"sqs":            newSQSFront(s),
+		"monitoring":     cloudwatchFront(s),
 	}}
 }
 

@@ -163,9 +163,10 @@ const (
 	Published EventKind = "published"
 	// Matched is a rule whose WHERE was true for a message.
 	Matched EventKind = "matched"
-	// NotMatched is a rule whose WHERE was not; Detail says which part.
+	// NotMatched is a rule whose WHERE was not, or that could not be evaluated;
+	// Detail says which part, Err why not.
 	NotMatched EventKind = "not matched"
-	// ActionDone is a rule action that succeeded; Detail names it.
+	// ActionDone is a rule action that succeeded; Detail and Action name it.
 	ActionDone EventKind = "action done"
 	// ActionFailed is one that did not; Detail has the error.
 	ActionFailed EventKind = "action failed"
@@ -180,6 +181,12 @@ type Event struct {
 	// Message is what was published or evaluated; nil for connections.
 	Message *Message
 	Detail  string
+	// Action is the kind of the rule action, ErrorAction whether it is the rule's
+	// error action.
+	Action      string
+	ErrorAction bool
+	// Err is what kept a rule from being evaluated or an action from being done.
+	Err error
 }
 
 // A Message is one MQTT message on its way through the broker.

@@ -51,7 +51,7 @@ func (s *Service) runRule(r *rule, m *Message) {
 	result, err := r.query.Eval(env)
 	if err != nil {
 		// Errors of the SQL do not reach the error action (aws-facts: rule-error-handling).
-		s.observe(Event{Kind: NotMatched, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: err.Error()})
+		s.observe(Event{Kind: NotMatched, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: err.Error(), Err: err})
 		return
 	}
 	if !result.Fired {
@@ -62,29 +62,29 @@ func (s *Service) runRule(r *rule, m *Message) {
 	s.observe(Event{Kind: Matched, ClientID: m.ClientID, Rule: r.Name, Message: m})
 	var failures []failure
 	for _, a := range r.actions {
-		if err := s.runAction(r, a, m, env, result.Payload); err != nil {
+		if err := s.runAction(r, a, false, m, env, result.Payload); err != nil {
 			kind, resource := a.failed()
 			failures = append(failures, failure{kind, resource, err.Error()})
 		}
 	}
 	if len(failures) > 0 && r.errorAction != nil {
-		_ = s.runAction(r, r.errorAction, m, env, errorMessage(r, m, failures)) // observed and logged there
+		_ = s.runAction(r, r.errorAction, true, m, env, errorMessage(r, m, failures)) // observed and logged there
 	}
 }
 
-func (s *Service) runAction(r *rule, a action, m *Message, env *iotsql.Message, output []byte) error {
+func (s *Service) runAction(r *rule, a action, isErrorAction bool, m *Message, env *iotsql.Message, output []byte) error {
 	kind, resource := a.failed()
+	event := Event{Kind: ActionDone, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: kind, Action: kind, ErrorAction: isErrorAction}
 	caller, err := s.assume(r, a.role())
 	if err == nil {
 		err = a.run(caller, m, env, output)
 	}
 	if err != nil {
 		s.options.Log.Warn("rule action failed", "rule", r.Name, "action", kind, "resource", resource, "error", err)
-		s.observe(Event{Kind: ActionFailed, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: kind + ": " + err.Error()})
-		return err
+		event.Kind, event.Err, event.Detail = ActionFailed, err, kind+": "+err.Error()
 	}
-	s.observe(Event{Kind: ActionDone, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: kind})
-	return nil
+	s.observe(event)
+	return err
 }
 
 // assume lets a rule act as a role; the trust policy sees which rule asks

@@ -42,9 +42,17 @@ func (s *Service) Publish(in PublishInput, caller policy.Identity, context map[s
 	if err != nil {
 		return "", err
 	}
+	name := in.TopicARN[strings.LastIndex(in.TopicARN, ":")+1:]
+	s.count("NumberOfMessagesPublished", name)
 	var errs []error
 	for _, deliver := range deliveries {
-		errs = append(errs, deliver())
+		err := deliver()
+		if err == nil {
+			s.count("NumberOfNotificationsDelivered", name)
+		} else {
+			s.count("NumberOfNotificationsFailed", name)
+		}
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return "", deliveryError(err)

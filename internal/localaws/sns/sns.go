@@ -44,6 +44,7 @@ type Service struct {
 	queues  Queues
 	baseURL string
 	now     func() time.Time
+	count   func(metric, topicName string)
 
 	mu            sync.RWMutex
 	topics        map[string]*topic        // by ARN
@@ -79,9 +80,16 @@ type subscription struct {
 func New(account awsapi.Account, mails Sender, queues Queues, baseURL string) *Service {
 	return &Service{
 		account: account, mails: mails, queues: queues, baseURL: strings.TrimSuffix(baseURL, "/"), now: time.Now,
+		count:  func(string, string) {},
 		topics: map[string]*topic{}, subscriptions: map[string]*subscription{},
 	}
 }
+
+// CountWith has the metrics of topics counted: NumberOfMessagesPublished and what
+// became of the notifications (developer guide, "Monitoring topics using
+// CloudWatch"). A mail counts as delivered when it is on its way. It must be
+// called before the first message.
+func (s *Service) CountWith(count func(metric, topicName string)) { s.count = count }
 
 // TagResource sets tags of a topic.
 func (s *Service) TagResource(topicARN string, tags awsapi.Tags) error {

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"lastwill/internal/localaws/awsapi"
+)
+
+// cborFront speaks Smithy's RPC v2 with CBOR: the operation is in the path, its
+// input is the body. CloudWatch is the one service that has it here.
+type cborFront struct {
+	service    string
+	operations map[string]operation
+	// queryCodes are errors that had another name in the Query protocol, which the
+	// service once spoke and clients still know.
+	queryCodes map[string]string
+}
+
+var (
+	cborIn  = must(cbor.DecOptions{ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, MaxNestedLevels: maxDepth}.DecMode())
+	cborOut = must(cbor.EncOptions{Time: cbor.TimeUnixDynamic, TimeTag: cbor.EncTagRequired}.EncMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return v
+}
+
+func (cborFront) limit() int64             { return maxBody }
+func (cborFront) codes() map[string]string { return jsonCodes }
+
+func (f cborFront) serve(w http.ResponseWriter, c *call) error {
+	name := c.URL.Path[strings.LastIndex(c.URL.Path, "/")+1:]
+	run, ok := f.operations[name]
+	if !ok {
+		return notHere(f.service, named(name))
+	}
+	body, err := io.ReadAll(c.Body)
+	if err != nil {
+		return err
+	}
+	out, err := run(c, func(in any) error { return decodeCBOR(body, in) })
+	if err != nil {
+		return err
+	}
+	writeCBOR(w, c, http.StatusOK, out)
+	return nil
+}
+
+func (f cborFront) fail(w http.ResponseWriter, c *call, err *awsapi.Error) {
+	fault := "Sender"
+	if err.Status >= http.StatusInternalServerError {
+		fault = "Receiver"
+	}
+	w.Header().Set("X-Amzn-Query-Error", cmp.Or(f.queryCodes[err.Code], err.Code)+";"+fault)
+	writeCBOR(w, c, err.Status, struct {
+		Type    string `cbor:"__type"`
+		Message string `cbor:"message"`
+	}{err.Code, err.Message})
+}
+
+func writeCBOR(w http.ResponseWriter, c *call, status int, document any) {
+	b, err := cborOut.Marshal(document)
+	if err != nil {
+		status, b = http.StatusInternalServerError, nil
+	}
+	w.Header().Set("Content-Type", "application/cbor")
+	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+	w.Header().Set("X-Amzn-Requestid", c.id)
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // the client is gone; there is nobody to tell
+}
+
+// decodeCBOR fills a struct; a member without a field is refused.
+func decodeCBOR(body []byte, in any) error {
+	if len(body) == 0 {
+		return nil
+	}
+	err := cborIn.Unmarshal(body, in)
+	if unknown, ok := errors.AsType[*cbor.UnknownFieldError](err); ok {
+		return awsapi.Errorf("ValidationException", "the request has a parameter that is not supported by this local endpoint: %v", unknown)
+	}
+	if err != nil {
+		return awsapi.Errorf("SerializationException", "the request's CBOR cannot be read: %v", err)
+	}
+	return nil
+}
