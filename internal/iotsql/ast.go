@@ -43,6 +43,7 @@ type (
 		span
 		name  string
 		index int
+		kinds kindSet // which types its value can have
 	}
 	// unary is NOT x or -x.
 	unary struct {

@@ -352,8 +352,8 @@ func kindsOf(x expr) kindSet {
 			s |= kindsOf(x.orElse)
 		}
 		return s
-	case *star:
-		return anyKind
+	case *variable:
+		return x.kinds
 	}
 	return anyKind
 }

@@ -24,6 +24,7 @@ func TestCheck(t *testing.T) {
 		{"a column without a name", "SELECT 1 + temp FROM 'a'", "", []string{"line 1, column 8: this column has no name"}},
 		{"a name for a VALUE", "SELECT VALUE temp AS t FROM 'a'", "", []string{"line 1, column 14: SELECT VALUE gives the value itself"}},
 		{"a nested query is checked too", "SELECT (SELECT v FROM e WHERE n < true) AS x FROM 'a'", "", []string{"line 1, column 35: always Undefined: <"}},
+		{"a variable has the type of its value", "SET @room = upper(room) SELECT * FROM 'a' WHERE @room = 5", "", []string{"line 1, column 49: always false: String and the Int 5 are never equal"}},
 		{"a pattern that does not compile", "SELECT * FROM 'a' WHERE regexp_matches(x, '(')", "", []string{"line 1, column 43: error parsing regexp: missing closing ): `(`; the result is Undefined here"}},
 		{"a pattern of Java's", "SELECT * FROM 'a' WHERE regexp_matches(x, '(?=a)')", "", []string{"line 1, column 43: error parsing regexp: invalid or unsupported Perl syntax"}},
 		{"a variable for a mode", "SET @m = 'enrichArray' SELECT transform(@m, o, l) AS t FROM 'a'", "", []string{"line 1, column 41: transform takes no variable here"}},

@@ -2,6 +2,7 @@ package iotsql
 
 import (
 	"fmt"
+	"time"
 	"unsafe"
 )
 
@@ -19,6 +20,7 @@ type env struct {
 	found   []string         // the text of each path's value, empty if missing
 	inline  [fewPaths]string // found, of a statement with few paths
 	work    int              // done so far, see spend
+	now     time.Time        // what timestamp tells, once it has been asked
 
 	set   []assignment
 	known []bool // which variables have been evaluated

@@ -12,13 +12,16 @@ var timeFunctions = []function{
 	{name: "timestamp", returns: setOf(intKind), apply: timestamp},
 }
 
-// timestamp is the time of the evaluation in milliseconds since 1970.
+// timestamp is the time of the evaluation in milliseconds since 1970, the same
+// at every call.
 func timestamp(e *env, _ []value) value {
-	now := e.m.Time
-	if now.IsZero() {
-		now = time.Now()
+	if e.now.IsZero() {
+		e.now = e.m.Time
 	}
-	return int64Value(now.UnixMilli())
+	if e.now.IsZero() {
+		e.now = time.Now()
+	}
+	return int64Value(e.now.UnixMilli())
 }
 
 // parseTime writes milliseconds since 1970 by a pattern of Joda-Time, in a time

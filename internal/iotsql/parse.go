@@ -29,7 +29,7 @@ type parser struct {
 	tokens []token
 	next   int
 	depth  int
-	vars   map[string]int // the variables of SET, by their place
+	vars   map[string]variable // those of SET
 	paths  *paths
 	nested int // how many SELECTs stand around the current one
 }
@@ -58,7 +58,7 @@ func newParser(sql string, ver Version) (*parser, *SyntaxError) {
 	if err != nil {
 		return nil, err
 	}
-	return &parser{sql: sql, ver: ver, tokens: tokens, vars: map[string]int{}, paths: newPaths()}, nil
+	return &parser{sql: sql, ver: ver, tokens: tokens, vars: map[string]variable{}, paths: newPaths()}, nil
 }
 
 func parse(sql string, ver Version) (s *statement, err *SyntaxError) {
@@ -185,8 +185,9 @@ func (p *parser) assignments() []assignment {
 		}
 		p.expect("=")
 		x := p.expr()
-		p.vars[t.text] = len(list)
-		list = append(list, assignment{p.since(t.start), t.text, x})
+		a := assignment{p.since(t.start), t.text, x}
+		p.declare(a, len(list))
+		list = append(list, a)
 		if !p.accept(",") {
 			break
 		}
@@ -195,6 +196,11 @@ func (p *parser) assignments() []assignment {
 		p.fail(t.span, "SET stands once in a statement: separate the variables with commas")
 	}
 	return list
+}
+
+// declare makes the variable of an assignment known.
+func (p *parser) declare(a assignment, index int) {
+	p.vars[a.name] = variable{name: a.name, index: index, kinds: kindsOf(a.x)}
 }
 
 func (p *parser) query() *query {
@@ -461,11 +467,12 @@ func (p *parser) primary() expr {
 		return &literal{t.span, stringValue(t.text), quoteSQL(t.text)}
 	case tokVariable:
 		p.take()
-		i, ok := p.vars[t.text]
+		v, ok := p.vars[t.text]
 		if !ok {
 			p.fail(t.span, "@%s has no value: SET it before its first use", t.text)
 		}
-		return &variable{t.span, t.text, i}
+		v.span = t.span
+		return &v
 	case tokWord:
 		return p.word(t)
 	case tokSymbol:

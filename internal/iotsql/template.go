@@ -109,7 +109,7 @@ func (t *Template) expression(sql string) (x expr, err *SyntaxError) {
 	}
 	p.paths = t.paths
 	for i, a := range t.set {
-		p.vars[a.name] = i
+		p.declare(a, i)
 	}
 	defer catch(&err)
 	x = p.expr()
