@@ -77,6 +77,8 @@
 //   - parse_time writes years 1 to 9999, English names, and the abbreviation of a
 //     time zone also where Joda-Time has its long name; time_to_epoch reads the
 //     letters G u y D M L d E a h H k K m s S n V v z O X x Z.
-//   - The limits MaxStatementBytes, MaxNesting, MaxOutputBytes and on the work of
-//     one evaluation are this package's.
+//   - timestamp() tells the same time at every call of one evaluation.
+//   - The limits MaxStatementBytes, MaxNesting and MaxOutputBytes, on the size of
+//     regular expressions and of patterns for times, and on the work of one
+//     evaluation are this package's.
 package iotsql

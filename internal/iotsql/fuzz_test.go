@@ -41,7 +41,7 @@ var payloadSeeds = []string{
 	`{"a":1E999999,"b":1E-999999,"c":12345678901234567890123456789012345678901234567890}`,
 	`{"a":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}`,
 	`{"s":"` + strings.Repeat("a", 3000) + `"}`,
-	`{"a":1,"a":{"a":2}}`, `{"a":"\ud800"}`, `{"a" :`, `{"a":01}`, ` { "a" : 1 } `,
+	`{"a":1,"a":{"a":2}}`, `[10.0,1e3,-0,-0.00,1E33,1e34,2.5E1,1e-3,0e9]`, `1E2`, `{"a":"\ud800"}`, `{"a" :`, `{"a":01}`, ` { "a" : 1 } `,
 }
 
 // patience bounds one evaluation, far above what any should take.
@@ -189,12 +189,21 @@ func FuzzJSON(f *testing.F) {
 		if _, ok := c.document(nil); !ok || c.loose {
 			t.Fatalf("%q becomes %q", s, compact)
 		}
+		whole := ints(text)
+		if !json.Valid([]byte(whole)) || ints(whole) != whole {
+			t.Fatalf("%q becomes %q with Ints", s, whole)
+		}
+		if !(&env{}).equal(jsonValue(text, V2015), jsonValue(whole, V2015)) && isNumberText(text) {
+			t.Fatalf("%q is another number than %q", text, whole)
+		}
 		printed := appendJSON(nil, decoded(&env{ver: V2015}, jsonValue(text, V2015)))
 		if len(printed) > 0 && !json.Valid(printed) {
 			t.Fatalf("%q prints as %q", s, printed)
 		}
 	})
 }
+
+func isNumberText(s string) bool { return s[0] == '-' || s[0] >= '0' && s[0] <= '9' }
 
 func tooDeep(s string) bool { return strings.Count(s, "[")+strings.Count(s, "{") > maxPayloadDepth }
 
