@@ -305,7 +305,7 @@ func TestAStatusIsTrueAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for size := range 50 {
+	for size := range 20 {
 		if _, err := s.Update(Input{Name: "S", TemplateBody: []byte(things("a", size+2, 1))}); err != nil {
 			t.Fatalf("update %d: %v", size, err) // "is in UPDATE_COMPLETE state and can not be updated"
 		}
@@ -500,6 +500,34 @@ func TestRefused(t *testing.T) {
 			}
 			if made := slices.DeleteFunc(w.took(), func(s string) bool { return s == "+A" || s == "-A" }); len(made) > 0 {
 				t.Errorf("made %v", made)
+			}
+		})
+	}
+}
+
+// Templates that are small and mean to be expensive end at once.
+func TestHostileTemplates(t *testing.T) {
+	t.Parallel()
+	var conditions []string
+	for i := 1; i < 100; i++ {
+		conditions = append(conditions, fmt.Sprintf(`"C%d":{"Fn::And":[{"Condition":"C%d"},{"Condition":"C%d"}]}`, i, i-1, i-1))
+	}
+	split := `{"Fn::Split":[",","` + strings.Repeat(",", 100_000) + `"]}`
+	for _, c := range []struct{ claim, body, want string }{
+		{"conditions that double a hundred times", `{"Conditions":{"C0":{"Fn::Equals":["a","a"]},` + strings.Join(conditions, ",") + `},
+			"Resources":{"A":{"Type":"Test::Thing","Condition":"C99"}}}`, ""},
+		{"a text of 50 GB by Join", `{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":{"Fn::Join":["` + strings.Repeat("x", 500_000) + `",` + split + `]}}}}}`, "the result has more than"},
+		{"a text of 50 GB by Sub", `{"Parameters":{"P":{"Type":"String","Default":"` + strings.Repeat("x", 500_000) + `"}},"Resources":{"A":{"Type":"Test::Thing",
+			"Properties":{"Name":{"Fn::Sub":"` + strings.Repeat("${P}", 100_000) + `"}}}}}`, "the result has more than"},
+		{"a million of open brackets in YAML", "Resources: " + strings.Repeat("[", 1_000_000), "template is not valid"},
+		{"YAML that is a million lists deep", strings.Repeat("- ", 500_000), "template is not valid"},
+		{"a template that is too large", strings.Repeat(" ", 2<<20), "at most 1048576 are allowed"},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			_, err := create(t, (&world{}).service(), "S", c.body)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %.200v, want %q", err, c.want)
 			}
 		})
 	}

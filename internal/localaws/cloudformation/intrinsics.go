@@ -100,7 +100,7 @@ func subReferences(argument any, found func(name string) error) error {
 type scope struct {
 	template   *Template
 	parameters map[string]any // resolved, pseudo parameters included
-	// conditions by name; nil while they are being evaluated.
+	// conditions by name, those that were evaluated already.
 	conditions map[string]bool
 	// resource finds the state of a resource that exists by now. nil where only
 	// parameters may be referred to: in conditions and rules.
@@ -323,7 +323,7 @@ func (s *scope) sub(argument any) (any, error) {
 			return fmt.Errorf("${%s}: %w", name, err)
 		}
 		out.WriteString(part)
-		return nil
+		return checkText(out.Len())
 	})
 	return out.String(), err
 }
@@ -353,14 +353,6 @@ func (s *scope) ifElse(argument any) (any, error) {
 	return s.resolve(a[2])
 }
 
-// conditionNamed evaluates a condition of the template; the empty name holds.
-func (s *scope) conditionNamed(name string) (bool, error) {
-	if name == "" {
-		return true, nil
-	}
-	return s.condition(map[string]any{"Condition": name})
-}
-
 // condition evaluates {"Condition": name} or a condition function.
 func (s *scope) condition(v any) (bool, error) {
 	object, ok := v.(map[string]any)
@@ -375,10 +367,14 @@ func (s *scope) condition(v any) (bool, error) {
 			if !isText || !ok {
 				return false, fmt.Errorf("condition %v is not in the template", argument)
 			}
-			if s.conditions != nil {
-				return s.conditions[key], nil
+			if holds, known := s.conditions[key]; known {
+				return holds, nil
 			}
-			return s.condition(definition)
+			holds, err := s.condition(definition)
+			if err == nil {
+				s.conditions[key] = holds
+			}
+			return holds, err
 		case "Fn::Equals", "Fn::Contains":
 			return s.compare(name, argument)
 		case "Fn::And", "Fn::Or", "Fn::Not":
@@ -472,14 +468,28 @@ func join(argument any) (any, error) {
 		return nil, errors.New("it takes a separator and a list")
 	}
 	parts := make([]string, len(items))
+	size := len(separator) * len(items)
 	for i, item := range items {
 		text, err := scalarText(item)
 		if err != nil {
 			return nil, err
 		}
 		parts[i] = text
+		size += len(text)
+	}
+	if err := checkText(size); err != nil {
+		return nil, err
 	}
 	return strings.Join(parts, separator), nil
+}
+
+// checkText refuses texts that are larger than a whole template may be: a few
+// intrinsics within each other make very large ones.
+func checkText(size int) error {
+	if size > maxTemplateBytes {
+		return fmt.Errorf("the result has more than %d bytes", maxTemplateBytes)
+	}
+	return nil
 }
 
 func selectItem(argument any) (any, error) {

@@ -38,9 +38,9 @@ func (s *Service) target(st *stack, in Input) (*target, error) {
 	t := &target{
 		input: in, template: template, order: order, given: template.withDefaults(in.Parameters), values: values, conditions: map[string]bool{},
 	}
-	bare := &scope{template: template, parameters: values}
+	bare := &scope{template: template, parameters: values, conditions: t.conditions}
 	for _, name := range slices.Sorted(maps.Keys(template.Conditions)) {
-		if t.conditions[name], err = bare.conditionNamed(name); err != nil {
+		if _, err := bare.condition(map[string]any{"Condition": name}); err != nil {
 			return nil, awsapi.Errorf("ValidationError", "condition %s: %v", name, err)
 		}
 	}

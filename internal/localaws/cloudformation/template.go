@@ -225,6 +225,7 @@ func (t *Template) checkCondition(name string) error {
 
 // checkConditions refuses conditions that need themselves.
 func (t *Template) checkConditions() error {
+	checked := map[string]bool{}
 	var visit func(v any, path []string) error
 	visit = func(v any, path []string) error {
 		switch v := v.(type) {
@@ -246,9 +247,13 @@ func (t *Template) checkConditions() error {
 				if slices.Contains(path, name) {
 					return fmt.Errorf("condition %s needs itself: %v", name, append(path, name))
 				}
+				if checked[name] {
+					continue
+				}
 				if err := visit(t.Conditions[name], append(slices.Clip(path), name)); err != nil {
 					return err
 				}
+				checked[name] = true
 			}
 		}
 		return nil
