@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 
 	"lastwill/internal/check"
 	"lastwill/internal/localaws"
@@ -158,6 +159,14 @@ func TestTheFirstBrokenLinkIsNamed(t *testing.T) {
 		{"the policy has no connected topic", func(t *testing.T, b *bench, _ *check.Options) {
 			b.changePolicy(t, "topic/"+b.target.ConnectedTopic, "topic/elsewhere")
 		}, check.Announce, "publish to /lwt/connected/topic"},
+		{"the policy is gone", func(t *testing.T, b *bench, _ *check.Options) {
+			certificates, err := b.iot.ListTargetsForPolicy(deadline(t), &iot.ListTargetsForPolicyInput{PolicyName: &b.target.Policy})
+			must(t, err)
+			_, err = b.iot.DetachPolicy(deadline(t), &iot.DetachPolicyInput{PolicyName: &b.target.Policy, Target: &certificates.Targets[0]})
+			must(t, err)
+			_, err = b.iot.DeletePolicy(deadline(t), &iot.DeletePolicyInput{PolicyName: &b.target.Policy})
+			must(t, err)
+		}, check.Connect, "IoT policy "},
 		{"the certificate is deactivated", func(t *testing.T, b *bench, o *check.Options) {
 			o.Observe = func(s check.Step) {
 				if s.Name == "identity" {
@@ -210,6 +219,10 @@ func TestTheFirstBrokenLinkIsNamed(t *testing.T) {
 				snsAction(r).TargetArn = aws.String("arn:aws:sns:us-east-1:123456789012:elsewhere")
 			})
 		}, check.SNS, "sends to arn:aws:sns:us-east-1:123456789012:elsewhere, not to"},
+		{"the SNS topic is gone", func(t *testing.T, b *bench, _ *check.Options) {
+			_, err := sns.NewFromConfig(b.aws).DeleteTopic(deadline(t), &sns.DeleteTopicInput{TopicArn: &b.target.SNSTopic})
+			must(t, err)
+		}, check.SNS, "SnsAction on arn:aws:sns:us-east-1:123456789012:lwtSNSTopic failed: NotFound: "},
 		{"the role may not sns:Publish, and no queue can be made", func(t *testing.T, b *bench, o *check.Options) {
 			b.changeRole(t, "sns:Publish", "sns:Nothing")
 			o.AWS.HTTPClient = withoutQueues{}

@@ -147,6 +147,9 @@ func (c *check) attach(ctx context.Context, principal *string) error {
 			"attachment to the policy",
 			func(ctx context.Context) error {
 				_, err := c.iot.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: &c.Target.Policy, Target: principal})
+				if isGone(err) {
+					return &Broken{Connect, c.Modes[0], "the devices' IoT policy " + c.Target.Policy + " does not exist", "deploy the stack again"}
+				}
 				return err
 			},
 			undo{"attachment to the policy", "aws iot detach-policy --policy-name " + c.Target.Policy + " --target " + *principal, func(ctx context.Context) error {

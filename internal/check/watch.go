@@ -123,15 +123,13 @@ func (c *check) watchMQTT(ctx context.Context) error {
 	return nil
 }
 
-// watchSNS subscribes a queue of the check's own to the SNS topic. Whoever may not
-// make one gets what can be known without it.
+// watchSNS subscribes a queue of the check's own to the SNS topic. Where that is
+// not allowed, or there is no such topic, what can be known without it must do.
 func (c *check) watchSNS(ctx context.Context) error {
 	began := time.Now()
-	if err := c.countSubscribers(ctx); err != nil {
-		return err
-	}
+	c.countSubscribers(ctx)
 	queue, err := c.makeQueue(ctx)
-	if isCode(err, "AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException") {
+	if isGone(err) || isCode(err, "AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException") {
 		c.warn("no message to the SNS topic was seen, as no queue could be subscribed to it (%v): its link is judged by the log of failed actions", err)
 		return nil
 	}
@@ -228,13 +226,14 @@ func (c *check) poll(ctx context.Context, queue *string) {
 }
 
 // countSubscribers warns if an alert reaches nobody.
-func (c *check) countSubscribers(ctx context.Context) error {
+func (c *check) countSubscribers(ctx context.Context) {
 	pages := sns.NewListSubscriptionsByTopicPaginator(c.sns, &sns.ListSubscriptionsByTopicInput{TopicArn: &c.Target.SNSTopic})
 	confirmed, pending := 0, 0
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return fmt.Errorf("list the subscriptions of %s: %w", c.Target.SNSTopic, err)
+			c.warn("who gets the e-mails is not known: the subscriptions of %s cannot be listed: %v", c.Target.SNSTopic, err)
+			return
 		}
 		for _, s := range page.Subscriptions {
 			switch {
@@ -249,5 +248,4 @@ func (c *check) countSubscribers(ctx context.Context) error {
 	if confirmed == 0 {
 		c.warn("nobody gets an e-mail: of the SNS topic's subscriptions of e-mail addresses, none is confirmed and %d pending", pending)
 	}
-	return nil
 }
