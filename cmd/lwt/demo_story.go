@@ -133,7 +133,7 @@ func (s *story) showMail(m mail.Message) {
 	s.facts.Mail = &mailFact{m.From.String(), m.To.Address, m.Subject, m.Body}
 	s.printf("\n  From: %s\n  To: %s\n  Subject: %s\n\n", m.From.String(), m.To.Address, s.bold(m.Subject))
 	for line := range strings.Lines(strings.TrimSpace(m.Body)) {
-		s.printf("  %s %s\n", s.dim("|"), strings.TrimRight(line, "\r\n"))
+		s.printf("%s\n", strings.TrimRight("  "+s.dim("|")+" "+line, " \r\n"))
 	}
 	s.printf("\n")
 }

@@ -26,6 +26,7 @@ type end struct {
 const (
 	endDisconnect = "disconnect"
 	endDrop       = "drop"
+	endReset      = "reset"
 	endKill       = "kill"
 )
 
@@ -33,7 +34,7 @@ const (
 var ends = map[string]end{
 	endDisconnect: {"disconnecting properly", disconnect},
 	endDrop:       {"vanishing without DISCONNECT", func(_ context.Context, l *life) error { return l.vanish("dropped", l.d.Drop) }},
-	"reset":       {"vanishing with a TCP reset", func(_ context.Context, l *life) error { return l.vanish("reset", l.d.Reset) }},
+	endReset:      {"vanishing with a TCP reset", func(_ context.Context, l *life) error { return l.vanish("reset", l.d.Reset) }},
 	"freeze":      {"falling silent", freeze},
 	"takeover":    {"being replaced by a second connection", takeOver},
 	endKill:       {"being ended by the broker", kill},

@@ -59,12 +59,12 @@ func (l *life) run(ctx context.Context) (err error) {
 		err = l.flap(ctx)
 	}
 	if err == nil {
-		l.r.sleeping(l.o.sleep, l.o.end)
+		l.r.sleeping(l.o)
 		err = l.sleep(ctx, l.o.sleep)
 	}
 	switch {
 	case ctx.Err() != nil: // SIGINT or SIGTERM
-		return l.interrupted()
+		return l.interrupted(ctx)
 	case err != nil:
 		if !l.away && l.d.Err() == nil { // the connection stands
 			err = errors.Join(err, l.d.Disconnect())
@@ -74,10 +74,13 @@ func (l *life) run(ctx context.Context) (err error) {
 	return ends[l.o.end].run(ctx, l)
 }
 
-func (l *life) interrupted() error {
+func (l *life) interrupted(ctx context.Context) error {
 	if l.away {
 		l.r.say(event{Event: "interrupted", ClientID: l.cfg.ClientID}, "interrupted while away: the broker has the will published")
 		return nil
+	}
+	if l.o.onInterrupt != endDisconnect {
+		return ends[l.o.onInterrupt].run(ctx, l)
 	}
 	if err := l.d.Disconnect(); err != nil {
 		return err

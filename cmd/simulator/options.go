@@ -74,6 +74,8 @@ Flags:
                             takeover    a second connection with the same client ID:
                                         the will of the first, the second lives
                             kill        DeleteConnection, with the AWS credentials
+  -on-interrupt MODE      how SIGINT (Ctrl-C) or SIGTERM ends the device meanwhile:
+                          disconnect, drop or reset (default: disconnect, no will)
   -prevent-will           with -end kill: tell the broker to publish no will
   -flap N                 before that, drop and come back N times
   -within DURATION        the time for -flap; AWS IoT Core takes one connection a
@@ -90,7 +92,6 @@ Flags:
                           closed
 
 HTTPS_PROXY and NO_PROXY are heeded: http, https and socks5 proxies.
-SIGINT (Ctrl-C) or SIGTERM makes the device disconnect properly: no will.
 Exit codes: 0 ended as told, 1 failed or lost the connection, 2 wrong usage.
 `
 
@@ -104,7 +105,7 @@ type options struct {
 	willTopic                   string
 	keepAlive                   int // seconds
 	sleep                       time.Duration
-	end                         string
+	end, onInterrupt            string
 	preventWill                 bool
 	flap                        int
 	within                      time.Duration
@@ -138,6 +139,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	text(flags, &o.mode, modeBoth, "m", "mode")
 	flags.DurationVar(&o.sleep, "sleep", time.Minute, "")
 	text(flags, &o.end, endDrop, "end")
+	text(flags, &o.onInterrupt, endDisconnect, "on-interrupt")
 	flags.BoolVar(&o.preventWill, "prevent-will", false, "")
 	flags.IntVar(&o.flap, "flap", 0, "")
 	flags.DurationVar(&o.within, "within", time.Minute, "")
@@ -214,6 +216,8 @@ func (o options) validateEnd() error {
 	switch _, known := ends[o.end]; {
 	case !known:
 		return cli.WithHint(cli.Usagef("unknown end %q", o.end), "-end takes one of %s", endNames())
+	case o.onInterrupt != endDisconnect && o.onInterrupt != endDrop && o.onInterrupt != endReset:
+		return cli.WithHint(cli.Usagef("unknown end %q for an interruption", o.onInterrupt), "-on-interrupt takes one of %s, %s, %s", endDisconnect, endDrop, endReset)
 	case o.preventWill && o.end != endKill:
 		return cli.Usagef("-prevent-will is for -end %s: every other end leaves the will to the broker", endKill)
 	case o.flap < 0:

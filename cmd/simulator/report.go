@@ -80,12 +80,12 @@ func (r *reporter) message(m device.Message) {
 	r.say(e, "received on %s: %s", printable([]byte(m.Topic)), printable(m.Payload))
 }
 
-func (r *reporter) sleeping(d time.Duration, end string) {
+func (r *reporter) sleeping(o options) {
 	hint := ""
-	if end != endDisconnect {
+	if o.end != endDisconnect && o.onInterrupt == endDisconnect {
 		hint = " (Ctrl-C: disconnect properly instead)"
 	}
-	r.say(event{Event: "sleeping", SleepSeconds: d.Seconds()}, "sleeping %s, then %s%s", d, ends[end].what, hint)
+	r.say(event{Event: "sleeping", SleepSeconds: o.sleep.Seconds()}, "sleeping %s, then %s%s", o.sleep, ends[o.end].what, hint)
 }
 
 func withPayload(e event, payload []byte) event {
