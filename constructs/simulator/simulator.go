@@ -41,7 +41,7 @@ func (a Architecture) GOARCH() string {
 }
 
 // Folder is where cdk.json's "build" command puts the program.
-func (a Architecture) Folder() string { return "dist/simulator.linux-" + a.GOARCH() }
+func (a Architecture) Folder() string { return "dist/linux-" + a.GOARCH() }
 
 // program is the file's name in the folder: what AWS Lambda starts (developer
 // guide, "Building a custom runtime").

@@ -83,7 +83,7 @@ func build(t *testing.T, env ...string) []byte {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	program, err := os.ReadFile(filepath.Join(dir, "dist", "simulator.linux-amd64", "bootstrap"))
+	program, err := os.ReadFile(filepath.Join(dir, "dist", "linux-amd64", "bootstrap"))
 	if err != nil {
 		t.Fatal(err)
 	}
