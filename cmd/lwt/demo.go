@@ -367,7 +367,7 @@ func (d *demo) destroy(ctx context.Context) (string, error) {
 		d.story.facts.Leftovers = left
 		return "", fmt.Errorf("left behind: %s", strings.Join(left, ", "))
 	}
-	return "npx cdk destroy: no thing, certificate, policy, rule, role, topic, subscription or log group is left", nil
+	return "npx cdk destroy: no thing, certificate, policy, rule, role, topic, subscription, log group, alarm or dashboard is left", nil
 }
 
 func (d *demo) await(ctx context.Context, what string, match func(iot.Event) bool) (iot.Event, error) {
