@@ -11,7 +11,7 @@ export CDK_DISABLE_CLI_TELEMETRY := 1
 # not stand -race.
 JSII := ./infra/... ./constructs/...
 
-.PHONY: demo test lint bench tools
+.PHONY: demo test lint bench screenshots tools
 
 ## demo: deploy the stack on this machine, lose a device, see the e-mail
 demo: node_modules/.package-lock.json
@@ -34,6 +34,11 @@ bench: tools
 	cd test/bench/iotsql && go test -run '^$$' -bench .
 	go test -run '^$$' -bench Rules ./internal/localaws/iot
 
+## screenshots: the page's views for docs/img, light and dark, wide and narrow
+screenshots: tools
+	mkdir -p docs/img
+	go test ./test/page -count 1 -run TestEveryViewIsForEverybody -screenshots $(CURDIR)/docs/img
+
 # The CDK CLI, at the version that package.json pins.
 node_modules/.package-lock.json: package.json package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error >&2
@@ -44,6 +49,11 @@ test/e2e/node_modules/.package-lock.json: test/e2e/package.json test/e2e/package
 	cd test/e2e && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# Independent peers that the tests and benchmarks talk to, and a C compiler for -race.
-tools: node_modules/.package-lock.json test/e2e/node_modules/.package-lock.json
+# axe, which knows the accessibility rules.
+test/page/node_modules/.package-lock.json: test/page/package.json test/page/package-lock.json
+	cd test/page && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Independent peers that the tests and benchmarks talk to, a C compiler for -race, and a browser.
+tools: node_modules/.package-lock.json test/e2e/node_modules/.package-lock.json test/page/node_modules/.package-lock.json
 	@.ci/tools

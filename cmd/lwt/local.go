@@ -23,6 +23,8 @@ import (
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/mail"
+	"lastwill/internal/page"
+	localpage "lastwill/internal/page/local"
 	"lastwill/internal/wsconn"
 )
 
@@ -39,6 +41,7 @@ Usage: lwt local [FLAGS]          run it until SIGINT
   -smtp HOST:PORT   hand e-mails to this server; default: a mailbox of its own
   -data DIR         keep stacks, certificates, subscriptions and mails in DIR;
                     default: in memory, gone with the process
+  -certs DIR        keys of the devices that the page starts; default certs
 
 Everything is on the loopback interface. Port 0 takes a free port.
 `
@@ -57,17 +60,20 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 	mqtt := flags.String("mqtt", defaultMQTT, "")
 	smtp := flags.String("smtp", "", "")
 	data := flags.String("data", "", "")
+	certs := flags.String("certs", "certs", "")
 	if err := cli.Parse(flags, args, s.Out, localUsage); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "lwt local -h shows the flags")
 	}
-	observer := &observer{out: s.Out}
+	observer, shown := &observer{out: s.Out}, localpage.New(*certs)
 	server, err := localaws.Start(localaws.Options{
 		HTTPAddress: *addr, MQTTAddress: *mqtt, SMTPAddress: *smtp, DataDir: *data,
-		ObserveIoT: observer.iot, ObserveStacks: observer.stack,
-		Log: slog.New(slog.NewTextHandler(s.Err, nil)),
+		ObserveIoT:    func(e iot.Event) { shown.ObserveIoT(e); observer.iot(e) },
+		ObserveStacks: func(e cloudformation.Event) { shown.ObserveStacks(e); observer.stack(e) },
+		Page:          shown.Serve,
+		Log:           slog.New(slog.NewTextHandler(s.Err, nil)),
 	})
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return cli.WithHint(err, "another port: -addr 127.0.0.1:0 -mqtt 127.0.0.1:0")
@@ -99,6 +105,7 @@ func printReady(out io.Writer, status localaws.Status, addr, data string) {
 	if status.SMTP != "" {
 		mailbox = "built-in mailbox " + status.SMTP
 	}
+	fmt.Fprintf(out, "page       %s%s  what happens, live\n", status.Endpoint, page.Root)
 	fmt.Fprintf(out, "AWS APIs   %s  account %s, region %s\nMQTT       %s  mutual TLS, with or without ALPN; wss://%s%s with AWS credentials\ne-mails    %s\nstate      %s\n\n",
 		status.Endpoint, status.Account, status.Region, status.MQTT, status.MQTT, wsconn.Path, mailbox, keeps)
 	fmt.Fprintf(out, "in another shell:\n  eval \"$(go run ./cmd/%s)\"\n  npx cdk bootstrap -c email=me@example.com && npx cdk deploy -c email=me@example.com\n\n", env)
@@ -113,6 +120,7 @@ func (o *observer) line(format string, args ...any) {
 
 func (o *observer) iot(e iot.Event) {
 	switch e.Kind {
+	case iot.Pinged: // nobody wants to read that
 	case iot.Published:
 		what := "message"
 		if e.Message.Will {

@@ -14,14 +14,17 @@ type Explanation struct {
 	Topic string
 	// Reasons are the parts of WHERE that decided against the message.
 	Reasons []Reason
+	// Held are the parts of WHERE that decided for it; none if WHERE is absent or
+	// not true.
+	Held []Reason
 }
 
-// A Reason is a part of WHERE that is not true.
+// A Reason is a part of WHERE that decided.
 type Reason struct {
 	// Offset and Length are its place in the statement, in bytes.
 	Offset, Length int
-	// SQL is the part, Value what it is: false, Undefined or a value that is no
-	// Boolean.
+	// SQL is the part, Value what it is: true, false, Undefined or a value that is
+	// no Boolean.
 	SQL, Value string
 	// Inputs are what it was computed from, in order.
 	Inputs []Input
@@ -65,21 +68,25 @@ func (r *Rule) Explain(m *Message) (Explanation, error) {
 	}
 	e := &env{m: m, ver: r.ver, set: r.stmt.set, paths: r.stmt.paths}
 	where := r.stmt.query.where
-	if where != nil && !e.holds(where) {
-		x.Reasons = e.reasons(where)
+	if where != nil {
+		if e.holds(where) {
+			x.Held = e.reasons(where, true)
+		} else {
+			x.Reasons = e.reasons(where, false)
+		}
 	}
 	x.Fired = x.Topic == "" && x.Reasons == nil
 	return x, e.err
 }
 
-// reasons takes a condition that is not true apart: of an AND the sides that
-// are not true count, of an OR that is false both do.
-func (e *env) reasons(x expr) []Reason {
+// reasons takes a condition apart that is true, or is not: the sides of an AND
+// or OR count that are the same.
+func (e *env) reasons(x expr, held bool) []Reason {
 	if b, ok := x.(*binary); ok && (b.op == "AND" || b.op == "OR") {
 		var list []Reason
 		for _, side := range []expr{b.l, b.r} {
-			if v, ok := toBoolean(side.eval(e)); !ok || !v {
-				list = append(list, e.reasons(side)...)
+			if v, ok := toBoolean(side.eval(e)); (ok && v) == held {
+				list = append(list, e.reasons(side, held)...)
 			}
 		}
 		return list

@@ -5,6 +5,27 @@ import (
 	"testing"
 )
 
+func TestExplainSaysWhatHeld(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ claim, where, want string }{
+		{"both sides of AND", "a = 1 AND b = 2", "a = 1 is true: a is 1\nb = 2 is true: b is 2"},
+		{"the sides of OR that are true", "a = 2 OR b = 2", "b = 2 is true: b is 2"},
+		{"nothing where the rule does not fire", "a = 2", ""},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			rule, err := Compile("SELECT * FROM 't' WHERE "+c.where, V2016)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := rule.Explain(&Message{Topic: "t", Payload: []byte(`{"a":1,"b":2}`)})
+			if held := (Explanation{Reasons: got.Held}).String(); err != nil || held != c.want {
+				t.Errorf("got %q, %v, want %q", held, err, c.want)
+			}
+		})
+	}
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	const payload = `{"temp":40,"color":"red","on":"true","none":null,"list":[1,2],"o":{"k":1},"long":"` + "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789" + `"}`

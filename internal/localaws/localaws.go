@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"lastwill/internal/localaws/api"
@@ -66,6 +67,9 @@ type Options struct {
 	ObserveIoT func(iot.Event)
 	// ObserveStacks is told every stack event; it must not block.
 	ObserveStacks func(cloudformation.Event)
+	// Page makes what answers below /_lwt/ beside the endpoint's own: a page to see
+	// it on. Default: nothing does.
+	Page func(*Server) http.Handler
 	// Log gets what went wrong. Default: nothing is logged.
 	Log *slog.Logger
 }
@@ -91,6 +95,8 @@ type Server struct {
 	listener net.Listener
 	mailer   *mail.Mailer
 	http     *http.Server
+	closing  chan struct{} // closed when Close is called
+	closed   sync.Once
 	state    state
 	answers  customAnswers
 	rootCA   caFile
@@ -101,7 +107,7 @@ func Start(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New(), ECR: ecr.New(Account), keys: api.NewKeys(Account), log: o.Log}
+	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New(), ECR: ecr.New(Account), keys: api.NewKeys(Account), log: o.Log, closing: make(chan struct{})}
 	if err := s.start(o); err != nil {
 		return nil, errors.Join(err, s.Close(context.Background()))
 	}
@@ -160,7 +166,7 @@ func (s *Server) start(o Options) (err error) {
 	}
 	go s.keepSaving()
 	go s.evaluateAlarms()
-	s.serve()
+	s.serve(o.Page)
 	return s.CloudFormation.Resume()
 }
 
@@ -187,11 +193,14 @@ func below(dir, name string) string {
 // maxConnections bounds the memory that idle clients take.
 const maxConnections = 1000
 
-func (s *Server) serve() {
+func (s *Server) serve(page func(*Server) http.Handler) {
 	own := http.NewServeMux()
-	own.Handle("/_lwt/sns/", s.SNS.Handler())
+	own.Handle(sns.LinkPath, s.SNS.Handler())
 	own.HandleFunc("GET "+StatusPath, s.serveStatus)
 	own.Handle("PUT "+responsePath, &s.answers)
+	if page != nil {
+		own.Handle("/_lwt/", page(s))
+	}
 	aws := api.New(api.Services{
 		Account: Account, Keys: s.keys,
 		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Logs: s.Logs, SNS: s.SNS, SQS: s.SQS, CloudWatch: s.CloudWatch,
@@ -213,12 +222,17 @@ func (s *Server) serve() {
 // URL is the address of the endpoint.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
+// Closing is closed when Close is called: who answers a request for as long as it
+// is wanted ends it then.
+func (s *Server) Closing() <-chan struct{} { return s.closing }
+
 // Flush returns when every e-mail under way is delivered.
 func (s *Server) Flush(ctx context.Context) error { return s.mailer.Flush(ctx) }
 
 // Close takes no more requests, lets deployments and mails under way end, closes
 // all ports and saves the state. Further calls do nothing.
 func (s *Server) Close(ctx context.Context) error {
+	s.closed.Do(func() { close(s.closing) })
 	var errs []error
 	if s.http != nil {
 		s.CloudFormation.Wait() // a function of a custom resource needs the endpoint

@@ -157,7 +157,8 @@ func (s *Server) openState(dir string) (err error) {
 	return nil
 }
 
-// durable answers a request only once what it changed is saved.
+// durable answers a request only once what it changed is saved. The links in
+// mails change something although they are followed with GET.
 func (s *Server) durable(next http.Handler) http.Handler {
 	if s.state.file == "" {
 		return next
@@ -182,7 +183,7 @@ func (s *Server) durable(next http.Handler) http.Handler {
 // onlyReads is false for GET where it may change something: confirmation links,
 // and AWS's Query protocol, which has its operation in the query.
 func onlyReads(r *http.Request) bool {
-	changes := strings.HasPrefix(r.URL.Path, "/_lwt/") || strings.Contains(r.URL.RawQuery, "Action=")
+	changes := strings.HasPrefix(r.URL.Path, sns.LinkPath) || strings.Contains(r.URL.RawQuery, "Action=")
 	return r.Method == http.MethodHead || r.Method == http.MethodGet && !changes
 }
 

@@ -89,7 +89,7 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, pk packets.Packet) {
 	if s, ok := h.session(cl); ok {
 		h.connections.connected(s, pk)
 	}
-	h.service.observe(Event{Kind: Connected, ClientID: cl.ID})
+	h.service.observe(Event{Kind: Connected, ClientID: cl.ID, KeepAlive: time.Duration(cl.State.Keepalive) * time.Second})
 }
 
 // OnPacketRead ends the connection on what AWS ends it on: a publish that is
@@ -134,6 +134,8 @@ func (h *hook) checkPacket(s *session, pk packets.Packet) error {
 		if strings.HasPrefix(pk.TopicName, "$") {
 			return fmt.Errorf("%w: %q is reserved for what is not here: shadows, jobs, Basic Ingest", packets.ErrTopicNameInvalid, pk.TopicName)
 		}
+	case packets.Pingreq:
+		h.service.observe(Event{Kind: Pinged, ClientID: s.client.ID})
 	case packets.Subscribe:
 		if n := len(pk.Filters); n > maxSubscriptionsPerRequest {
 			return fmt.Errorf("%w: SUBSCRIBE has %d filters, at most %d are allowed", packets.ErrQuotaExceeded, n, maxSubscriptionsPerRequest)

@@ -157,6 +157,8 @@ const (
 	// Refused is a CONNECT that was not, or another packet that is forbidden or
 	// beyond the limits; Detail says why.
 	Refused EventKind = "refused"
+	// Pinged is a PINGREQ: a sign of life from a client that has nothing to say.
+	Pinged EventKind = "pinged"
 	// Disconnected is the end of a connection; Detail has AWS's disconnectReason.
 	Disconnected EventKind = "disconnected"
 	// Published is a message on a topic; Will tells whether the broker sent it for a lost client.
@@ -187,6 +189,12 @@ type Event struct {
 	ErrorAction bool
 	// Err is what kept a rule from being evaluated or an action from being done.
 	Err error
+	// KeepAlive of a client that connected, as the broker honours it.
+	KeepAlive time.Duration
+	// Query is the statement that was evaluated; nil where none was.
+	Query *iotsql.Rule
+	// Output is what the statement made of the message, or what the action got.
+	Output []byte
 }
 
 // A Message is one MQTT message on its way through the broker.
@@ -211,6 +219,9 @@ type Message struct {
 	// hops counts the rules that republished it.
 	hops int
 }
+
+// Copy tells that a rule republished the message.
+func (m *Message) Copy() bool { return m.hops > 0 }
 
 func (s *Service) observe(e Event) {
 	e.Time = time.Now()

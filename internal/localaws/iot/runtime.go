@@ -51,15 +51,15 @@ func (s *Service) runRule(r *rule, m *Message) {
 	result, err := r.query.Eval(env)
 	if err != nil {
 		// Errors of the SQL do not reach the error action (aws-facts: rule-error-handling).
-		s.observe(Event{Kind: NotMatched, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: err.Error(), Err: err})
+		s.observe(Event{Kind: NotMatched, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: err.Error(), Err: err, Query: r.query})
 		return
 	}
 	if !result.Fired {
 		why, _ := r.query.Explain(env) // its errors are those of Eval
-		s.observe(Event{Kind: NotMatched, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: why.String()})
+		s.observe(Event{Kind: NotMatched, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: why.String(), Query: r.query})
 		return
 	}
-	s.observe(Event{Kind: Matched, ClientID: m.ClientID, Rule: r.Name, Message: m})
+	s.observe(Event{Kind: Matched, ClientID: m.ClientID, Rule: r.Name, Message: m, Query: r.query, Output: result.Payload})
 	var failures []failure
 	for _, a := range r.actions {
 		if err := s.runAction(r, a, false, m, env, result.Payload); err != nil {
@@ -74,7 +74,7 @@ func (s *Service) runRule(r *rule, m *Message) {
 
 func (s *Service) runAction(r *rule, a action, isErrorAction bool, m *Message, env *iotsql.Message, output []byte) error {
 	kind, resource := a.failed()
-	event := Event{Kind: ActionDone, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: kind, Action: kind, ErrorAction: isErrorAction}
+	event := Event{Kind: ActionDone, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: kind, Action: kind, ErrorAction: isErrorAction, Output: output}
 	caller, err := s.assume(r, a.role())
 	if err == nil {
 		err = a.run(caller, m, env, output)

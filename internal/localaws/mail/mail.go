@@ -170,6 +170,32 @@ func address(h gomail.Header, key string) (Address, error) {
 	return *list[0], nil
 }
 
+// HTML returns the first part of a mail that is HTML, or "" if there is none.
+func HTML(raw []byte) string {
+	r, err := gomail.CreateReader(bytes.NewReader(raw))
+	if err != nil {
+		return ""
+	}
+	for {
+		part, err := r.NextPart()
+		if err != nil {
+			return ""
+		}
+		h, inline := part.Header.(*gomail.InlineHeader)
+		if !inline {
+			continue
+		}
+		if kind, _, err := h.ContentType(); err != nil || kind != "text/html" {
+			continue
+		}
+		text, err := io.ReadAll(part.Body)
+		if err != nil {
+			return ""
+		}
+		return string(text)
+	}
+}
+
 func firstText(r *gomail.Reader) (string, error) {
 	for {
 		part, err := r.NextPart()

@@ -16,10 +16,12 @@ const (
 	notificationSubject = "AWS Notification Message"
 )
 
-// Paths of the links, below the endpoint's base URL.
+// LinkPath is where the links in mails are, below the endpoint's base URL.
+const LinkPath = "/_lwt/sns/"
+
 const (
-	confirmPath     = "/_lwt/sns/confirm"
-	unsubscribePath = "/_lwt/sns/unsubscribe"
+	confirmPath     = LinkPath + "confirm"
+	unsubscribePath = LinkPath + "unsubscribe"
 )
 
 const origin = "Please do not reply directly to this email. It comes from lastwill's local SNS, not from AWS."

@@ -1,0 +1,226 @@
+// What all views share. Text from outside only ever becomes textContent.
+
+// h makes an element: h('p', {class: 'x', onclick: f}, 'text', element).
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, '');
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((c) => c != null));
+  return element;
+}
+
+export const $ = (id) => document.getElementById(id);
+
+export function clock(ms) {
+  const d = new Date(ms);
+  return d.toLocaleTimeString('en-GB') + '.' + String(Math.floor(ms) % 1000).padStart(3, '0');
+}
+
+// span tells a time in milliseconds for people.
+export function span(ms) {
+  if (ms < 1) return Math.max(0, ms).toFixed(2) + ' ms';
+  if (ms < 10) return ms.toFixed(1) + ' ms';
+  if (ms < 1000) return Math.round(ms) + ' ms';
+  const s = ms / 1000;
+  if (s < 10) return s.toFixed(1) + ' s';
+  if (s < 120) return Math.round(s) + ' s';
+  if (s < 7200) return Math.round(s / 60) + ' min';
+  if (s < 172800) return Math.round(s / 3600) + ' h';
+  return Math.round(s / 86400) + ' days';
+}
+
+export function pretty(text) {
+  try {
+    const value = JSON.parse(text);
+    // Only what is laid out anew: numbers beyond a double would change.
+    return typeof value === 'object' && value && !/\d{16}/.test(text) ? JSON.stringify(value, null, 2) : text;
+  } catch {
+    return text;
+  }
+}
+
+// payload shows what a message carries.
+export const payload = (event) => (event.hex ? 'hex ' + event.payload.replace(/(..)/g, '$1 ') : pretty(event.payload ?? ''));
+
+// ask sends JSON and returns the answer; what is refused throws an error for people.
+export async function ask(path, body) {
+  let response;
+  try {
+    response = await fetch('/_lwt/' + path, body === undefined ? {} : {
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body),
+    });
+  } catch {
+    tell('lost', 'no answer');
+    throw new Error('the endpoint does not answer: is it still running?');
+  }
+  if ($('link').textContent === 'no answer') ready();
+  if (!response.headers.get('Content-Type')?.startsWith('application/json')) throw new Error((await response.text()).trim() || response.statusText);
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+// fetchPage asks the server for a view again and returns its document, in which
+// no script runs.
+export function fetchPage(path) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('GET', path);
+    request.responseType = 'document';
+    request.onload = () => (request.status === 200 && request.response ? resolve(request.response) : reject(new Error(request.statusText)));
+    request.onerror = () => reject(new Error('no answer'));
+    request.send();
+  });
+}
+
+// Browsers open six connections to a server, for all tabs together. Four may be
+// streams; a tab beyond them asks every second instead, so that the last two
+// stay free for everything else.
+const slots = ['1', '2', '3', '4'].map((n) => 'lastwill-stream-' + n);
+
+// takeSlot returns what gives the slot back, or null if none is free.
+async function takeSlot() {
+  for (const name of slots) {
+    const release = await new Promise((resolve) => {
+      navigator.locks.request(name, { ifAvailable: true }, (lock) => {
+        if (!lock) return resolve(null);
+        return new Promise((free) => resolve(free));
+      });
+    });
+    if (release) return release;
+  }
+  return null;
+}
+
+// A Stream tells what happens, batch by batch. It resumes behind the last batch
+// when the connection was lost, and rests while the page is hidden.
+export class Stream {
+  constructor(receive, { filters = [], after = '' } = {}) {
+    Object.assign(this, { receive, filters, last: after, turn: 0 });
+    this.visibility = () => (document.hidden ? this.rest() : this.open());
+    document.addEventListener('visibilitychange', this.visibility);
+    addEventListener('pagehide', () => this.rest());
+    addEventListener('pageshow', (e) => e.persisted && this.open());
+    this.visibility();
+  }
+
+  address(more = {}) {
+    const query = new URLSearchParams(this.filters.map((f) => ['filter', f]));
+    for (const [k, v] of Object.entries(more)) query.set(k, v);
+    if (this.last) query.set('after', this.last);
+    return '/_lwt/events?' + query;
+  }
+
+  async open() {
+    if (this.running || this.closed) return;
+    this.running = true;
+    const turn = ++this.turn;
+    const release = await takeSlot();
+    if (turn !== this.turn) return release?.();
+    if (!release) return this.askAgain(turn);
+    this.release = release;
+    this.source = new EventSource(this.address());
+    this.source.onopen = () => tell('live', 'live');
+    this.source.onerror = () => {
+      tell('lost', 'connection lost, trying again');
+      if (this.source?.readyState === EventSource.CLOSED) { // refused: the browser gives up
+        this.rest();
+        setTimeout(() => this.open(), 2000);
+      }
+    };
+    this.source.onmessage = (e) => this.take(e.lastEventId, e.data);
+  }
+
+  async askAgain(turn) {
+    while (turn === this.turn) {
+      try {
+        const text = await (await fetch(this.address({ once: '1' }))).text();
+        const [, id, data] = text.match(/^id: (.*)\ndata: (.*)$/m);
+        if (turn !== this.turn) return;
+        tell('live', 'live, every second');
+        this.take(id, data);
+      } catch {
+        tell('lost', 'connection lost, trying again');
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  }
+
+  take(id, data) {
+    const batch = JSON.parse(data);
+    if (!batch.fresh && this.last && !later(id, this.last)) return;
+    this.last = id;
+    this.receive(batch);
+  }
+
+  rest() {
+    this.turn++;
+    this.running = false;
+    this.source?.close();
+    this.release?.();
+    this.source = this.release = null;
+    if (document.hidden) tell('opening', 'resting');
+  }
+
+  close() {
+    this.closed = true;
+    this.rest();
+    document.removeEventListener('visibilitychange', this.visibility);
+  }
+}
+
+// later compares ids of batches: epoch-number.
+function later(id, than) {
+  const [epoch, n] = id.split('-');
+  const [other, m] = than.split('-');
+  return epoch !== other || Number(n) > Number(m);
+}
+
+// ready is the state of a view that has no stream.
+export const ready = () => tell('live', 'ready');
+
+function tell(state, text) {
+  const link = $('link');
+  if (link.textContent === text) return;
+  link.dataset.link = state;
+  link.textContent = text;
+}
+
+// announce says something to a screen reader, at most every other second.
+let spoken = 0, pending = [];
+export function announce(text) {
+  pending.push(text);
+  const wait = Math.max(0, spoken + 2000 - Date.now());
+  if (pending.length > 1) return;
+  setTimeout(() => {
+    spoken = Date.now();
+    $('live').textContent = pending.length > 4 ? pending.slice(-3).join('. ') + `. And ${pending.length - 3} more.` : pending.join('. ');
+    pending = [];
+  }, wait);
+}
+
+// marked shows a statement with places marked; marks have start, end, tone.
+export function marked(sql, marks) {
+  const out = [];
+  let at = 0;
+  for (const m of [...marks].sort((a, b) => a.start - b.start)) {
+    if (m.start < at) continue;
+    const text = sql.slice(m.start, m.end) || ' ';
+    out.push(sql.slice(at, m.start), h('mark', { 'data-tone': m.tone }, text));
+    at = Math.max(m.end, m.start);
+  }
+  return [...out, sql.slice(at)];
+}
+
+// because lists the parts of WHERE that decided, with their values.
+export function because(clauses, tone) {
+  return h('ul', { class: 'because' }, ...clauses.map((c) => h('li', { 'data-tone': tone },
+    h('span', { class: 'mono' }, c.text), `is ${c.value}`,
+    c.inputs.length ? ': ' + c.inputs.map((i) => `${i.SQL} is ${i.Value}`).join(', ') : '')));
+}
+
+// On a phone the tabs scroll: the one of this view is in sight.
+document.querySelector('.top [aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });

@@ -1,0 +1,190 @@
+package local
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lastwill/internal/device"
+	"lastwill/internal/keypair"
+	"lastwill/internal/localaws"
+	"lastwill/internal/page"
+	"lastwill/internal/will"
+)
+
+// maxDevices bounds how many devices the page starts.
+const maxDevices = 20
+
+// A fleet starts devices that are the stacks' things: with the certificate that
+// the deployment made and the key on this workstation.
+type fleet struct {
+	server *localaws.Server
+	certs  string
+
+	mu      sync.Mutex
+	devices map[string]*played // by client ID
+}
+
+// played is a device of the page.
+type played struct {
+	page.Device
+	device *device.Device
+}
+
+func newFleet(s *localaws.Server, certs string) *fleet {
+	return &fleet{server: s, certs: certs, devices: map[string]*played{}}
+}
+
+func (f *fleet) Things(context.Context) ([]page.Thing, error) {
+	var out []page.Thing
+	for _, t := range f.server.IoT.ListThings() {
+		thing := page.Thing{Name: t.Name, WillPayload: string(will.Payload(t.Name))}
+		if _, err := f.identity(t.Name); err != nil {
+			thing.Missing = err.Error()
+		}
+		out = append(out, thing)
+	}
+	return out, nil
+}
+
+// identity is the certificate of a thing with its private key.
+func (f *fleet) identity(thing string) (tls.Certificate, error) {
+	principals, err := f.server.IoT.ListThingPrincipals(thing)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	file := keypair.KeyFile(f.certs, thing)
+	key, err := os.ReadFile(file)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("no private key: %w (cdk deploy makes it in the folder certs; lwt local -certs names another)", err)
+	}
+	for _, arn := range principals {
+		_, id, _ := strings.Cut(arn, "cert/")
+		certificate, err := f.server.IoT.DescribeCertificate(id)
+		if err != nil || certificate.Status != "ACTIVE" {
+			continue
+		}
+		if pair, err := tls.X509KeyPair([]byte(certificate.PEM), key); err == nil {
+			return pair, nil
+		}
+	}
+	return tls.Certificate{}, fmt.Errorf("no active certificate of the thing belongs to the key in %s", file)
+}
+
+func (f *fleet) Devices() []page.Device {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := []page.Device{}
+	for _, d := range f.devices {
+		out = append(out, d.Device)
+	}
+	slices.SortFunc(out, func(a, b page.Device) int { return strings.Compare(a.Client, b.Client) })
+	return out
+}
+
+// topics are those of the stack that a thing belongs to.
+func (f *fleet) topics(thing string) (wills, connected string) {
+	names := will.NamesFor("")
+	for _, s := range stacksOf(f.server) {
+		if s.Output("WillTopic") != "" && slices.ContainsFunc(s.Resources, func(r page.Resource) bool { return r.PhysicalID == thing }) {
+			return s.Output("WillTopic"), s.Output("ConnectedTopic")
+		}
+	}
+	return names.WillTopic, names.ConnectedTopic
+}
+
+func (f *fleet) Start(ctx context.Context, o page.Order) error {
+	f.mu.Lock()
+	running, there := f.devices[o.Thing]
+	full := !there && len(f.devices) == maxDevices
+	f.mu.Unlock()
+	switch {
+	case there && running.State == "connected":
+		return fmt.Errorf("%s is connected", o.Thing)
+	case full:
+		return fmt.Errorf("there are %d devices, and no more at a time", maxDevices)
+	}
+	pair, err := f.identity(o.Thing)
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(f.server.IoT.RootCA())
+	wills, connected := f.topics(o.Thing)
+	return f.play(ctx, o.Thing, func() (*device.Device, error) {
+		return device.Connect(ctx, device.Config{
+			Endpoint: f.server.IoT.Address(), Roots: roots, Certificate: pair, ClientID: o.Thing,
+			KeepAlive: time.Duration(o.KeepAlive) * time.Second, ConnectedTopic: connected,
+			Will: device.Message{Topic: wills, Payload: []byte(o.WillPayload), QoS: will.QoS},
+		})
+	})
+}
+
+// play connects a device and follows it to its end.
+func (f *fleet) play(ctx context.Context, client string, connect func() (*device.Device, error)) error {
+	d, err := connect()
+	if err != nil {
+		return err
+	}
+	now := &played{page.Device{Client: client, State: "connected", Since: milliseconds(time.Now())}, d}
+	f.mu.Lock()
+	f.devices[client] = now
+	f.mu.Unlock()
+	go func() {
+		<-d.Done()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if err := d.Err(); err != nil {
+			now.become("lost", err.Error())
+		}
+	}()
+	return d.Announce(ctx)
+}
+
+func (p *played) become(state, detail string) {
+	p.State, p.Detail, p.Since = state, detail, milliseconds(time.Now())
+}
+
+// End makes a device vanish in one of five ways, or connect again.
+func (f *fleet) End(ctx context.Context, client, way string) error {
+	f.mu.Lock()
+	p, ok := f.devices[client]
+	f.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("no device %s was started from this page", client)
+	}
+	var err error
+	state, detail := "lost", ""
+	switch way {
+	case "drop":
+		_, err = p.device.Drop()
+		detail = "its process died: the socket was closed without DISCONNECT"
+	case "reset":
+		_, err = p.device.Reset()
+		detail = "its connection was reset"
+	case "freeze":
+		_, err = p.device.Freeze()
+		state, detail = "silent", "it sends nothing any more, and its socket stays open"
+	case "disconnect":
+		err = p.device.Disconnect()
+		state, detail = "left", "it sent DISCONNECT"
+	case "takeover", "reconnect":
+		return f.play(ctx, client, func() (*device.Device, error) { return p.device.Reconnect(ctx) })
+	default:
+		return errors.New("no way to vanish is called " + way)
+	}
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p.become(state, detail)
+	return nil
+}
