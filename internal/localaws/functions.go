@@ -61,6 +61,7 @@ func (s *Server) logOfFunction(role, group, stream, line string) {
 	if err != nil {
 		s.log.Warn("a line of a function is lost", "group", group, "error", err)
 	}
+	s.state.wake()
 }
 
 // A caFile is the authority's certificate as a file, made when first asked for.

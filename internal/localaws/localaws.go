@@ -8,8 +8,11 @@
 // all of them:
 //   - A resource type, property or intrinsic that the stacks do not use is
 //     refused by name.
-//   - One account and one region. Log events and retained messages are kept over a
-//     restart only as far as a later change or a proper end saved them.
+//   - One account and one region.
+//   - Over a restart, requests to the APIs and confirmations are kept once they are
+//     answered. What devices and rules do (retained messages, log events) is saved a
+//     moment later, and a mail that is under way when the process dies is lost.
+//     MQTT sessions are not kept.
 //   - What AWS does within seconds or minutes (a role that becomes usable, a
 //     deactivated certificate that loses its connections) happens at once.
 package localaws
@@ -144,6 +147,9 @@ func (s *Server) start(o Options) (err error) {
 				o.ObserveIoT(e)
 			}
 			s.countIoT(e)
+			if e.Message != nil && e.Message.Retain || e.Kind == iot.ActionFailed { // its error action writes a log event
+				s.state.wake()
+			}
 		},
 	})
 	if err != nil {

@@ -77,6 +77,27 @@ func TestACrashLosesNothingThatWasDone(t *testing.T) {
 	}
 }
 
+// A retained message is what the next subscriber gets, whoever restarted what in
+// between.
+func TestRetainedMessagesOutliveTheProcess(t *testing.T) {
+	t.Parallel()
+	data, files := t.TempDir(), t.TempDir()
+	before := restart(t, data, files)
+	check(t, before.IoT.Publish(deadline(t), "devices/a", []byte("kept"), 1, true))
+	check(t, before.IoT.Publish(deadline(t), "devices/b", []byte("gone"), 0, true))
+	check(t, before.IoT.Publish(deadline(t), "devices/b", nil, 0, true))
+	check(t, before.Close(deadline(t)))
+	after := restart(t, data, files)
+	kept := after.IoT.ListRetainedMessages()
+	if len(kept) != 1 || kept[0].Topic != "devices/a" || string(kept[0].Payload) != "kept" || kept[0].QoS != 1 || kept[0].LastModified.IsZero() {
+		t.Fatalf("the retained messages are %+v", kept)
+	}
+	got := after.observer(t, "devices/#").Next(t)
+	if got.Topic != "devices/a" || got.Payload != "kept" {
+		t.Errorf("a subscriber gets %+v", got)
+	}
+}
+
 func TestASavedStateThatCannotBeReadIsNotOverwritten(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ claim, content, want string }{

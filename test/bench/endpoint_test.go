@@ -27,14 +27,18 @@ func BenchmarkEndpointStart(b *testing.B) {
 }
 
 // BenchmarkDeployThings deploys and deletes stacks of things with a certificate
-// and both attachments each: the time for each thing must not grow with their number.
+// and both attachments each, at most 100 a stack: the time for each thing must not
+// grow with their number.
 func BenchmarkDeployThings(b *testing.B) {
 	csr, err := keypair.Ensure(b.TempDir(), "thing", true)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, things := range []int{1, 25, 50, 100} {
-		body := fleetTemplate(b, things, csr)
+	for _, things := range []int{1, 25, 50, 100, 200} {
+		var bodies [][]byte
+		for first := 0; first < things; first += 100 {
+			bodies = append(bodies, fleetTemplate(b, first, min(first+100, things), csr))
+		}
 		b.Run(fmt.Sprint(things), func(b *testing.B) {
 			server, err := localaws.Start(localaws.Options{})
 			if err != nil {
@@ -42,7 +46,7 @@ func BenchmarkDeployThings(b *testing.B) {
 			}
 			b.Cleanup(func() { _ = server.Close(context.Background()) })
 			for b.Loop() {
-				deployAndDelete(b, server.CloudFormation, body)
+				deployAndDelete(b, server.CloudFormation, bodies)
 			}
 			if left := server.Leftovers(); len(left) > 0 {
 				b.Fatalf("left behind: %v", left)
@@ -52,31 +56,43 @@ func BenchmarkDeployThings(b *testing.B) {
 	}
 }
 
-func deployAndDelete(b *testing.B, stacks *cloudformation.Service, body []byte) {
+// deployAndDelete has all stacks under way at the same time.
+func deployAndDelete(b *testing.B, stacks *cloudformation.Service, bodies [][]byte) {
 	b.Helper()
-	id, err := stacks.Create(cloudformation.Input{Name: "Fleet", TemplateBody: body})
-	if err != nil {
-		b.Fatal(err)
+	var ids []string
+	for i, body := range bodies {
+		id, err := stacks.Create(cloudformation.Input{Name: fmt.Sprint("Fleet", i), TemplateBody: body})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ids = append(ids, id)
 	}
-	if _, err := stacks.Await(b.Context(), id); err != nil {
-		b.Fatal(err)
+	await(b, stacks, ids)
+	for _, id := range ids {
+		if err := stacks.Delete(id); err != nil {
+			b.Fatal(err)
+		}
 	}
-	if err := stacks.Delete(id); err != nil {
-		b.Fatal(err)
-	}
-	if _, err := stacks.Await(b.Context(), id); err != nil {
-		b.Fatal(err)
+	await(b, stacks, ids)
+}
+
+func await(b *testing.B, stacks *cloudformation.Service, ids []string) {
+	b.Helper()
+	for _, id := range ids {
+		if _, err := stacks.Await(b.Context(), id); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
-func fleetTemplate(b *testing.B, things int, csr string) []byte {
+func fleetTemplate(b *testing.B, first, end int, csr string) []byte {
 	b.Helper()
 	type object = map[string]any
 	resource := func(kind string, properties object) object { return object{"Type": kind, "Properties": properties} }
 	resources := object{"Policy": resource("AWS::IoT::Policy", object{"PolicyDocument": object{
 		"Version": "2012-10-17", "Statement": object{"Effect": "Allow", "Action": "iot:Connect", "Resource": "arn:aws:iot:us-east-1:123456789012:client/x"},
 	}})}
-	for i := range things {
+	for i := first; i < end; i++ {
 		id := fmt.Sprintf("T%d", i)
 		arn := object{"Fn::GetAtt": []string{id + "Certificate", "Arn"}}
 		resources[id] = resource("AWS::IoT::Thing", object{"ThingName": id})

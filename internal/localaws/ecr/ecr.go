@@ -1,5 +1,8 @@
 // Package ecr knows container repositories by name. cdk bootstrap makes one in
 // every account; lastwill has no container images, so nothing is ever in it.
+//
+// Known difference from AWS: there is no API; policies and lifecycle rules have no
+// effect.
 package ecr
 
 import (

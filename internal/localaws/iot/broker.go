@@ -41,6 +41,7 @@ func (s *Service) startBroker() error {
 	options.Capabilities.MaximumSessionExpiryInterval = uint32(sessionExpiry.Seconds())
 	options.Capabilities.Compatibilities.NoInheritedPropertiesOnAck = true
 	s.broker = mqtt.New(options)
+	s.retain(s.retained)
 	s.inline = s.broker.NewClient(nil, mqtt.LocalListener, mqtt.InlineClientId, true)
 	if err := s.broker.AddHook(s.hook, nil); err != nil {
 		return err

@@ -100,6 +100,7 @@ type Service struct {
 	policies     map[string]*iotPolicy
 	rules        map[string]*rule
 	index        iotsql.Index[*rule]
+	retained     []RetainedMessage // of the saved state, until Start
 }
 
 // New returns a Service with an empty registry. Start opens its broker.

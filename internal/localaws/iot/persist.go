@@ -10,13 +10,14 @@ import (
 	"lastwill/internal/localaws/policy"
 )
 
-// saved is the registry as it is kept. Connections, sessions and retained
-// messages are not.
+// saved is the registry as it is kept, and the retained messages. Connections and
+// sessions are not.
 type saved struct {
 	Things       []savedThing
 	Certificates []savedCertificate
 	Policies     []savedPolicy
 	Rules        []TopicRule
+	Retained     []RetainedMessage
 }
 
 type savedThing struct {
@@ -36,11 +37,14 @@ type savedPolicy struct {
 	Last      int
 }
 
-// MarshalJSON returns the registry.
+// MarshalJSON returns the registry and the retained messages.
 func (s *Service) MarshalJSON() ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var out saved
+	out := saved{Retained: s.retained}
+	if s.broker != nil {
+		out.Retained = s.ListRetainedMessages()
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.things)) {
 		t := s.things[name]
 		out.Things = append(out.Things, savedThing{t.Thing, slices.Sorted(maps.Keys(t.principals))})
@@ -63,7 +67,7 @@ func (s *Service) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// UnmarshalJSON brings a saved registry back.
+// UnmarshalJSON brings a saved registry back; Start, its retained messages.
 func (s *Service) UnmarshalJSON(b []byte) error {
 	var in saved
 	if err := json.Unmarshal(b, &in); err != nil {
@@ -71,6 +75,7 @@ func (s *Service) UnmarshalJSON(b []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.retained = in.Retained
 	for _, t := range in.Things {
 		s.things[t.Name] = &thing{Thing: t.Thing, principals: set(t.Principals)}
 	}

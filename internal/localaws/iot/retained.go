@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"lastwill/internal/localaws/awsapi"
@@ -38,6 +39,16 @@ func (s *Service) ListRetainedMessages() []RetainedMessage {
 		}
 	}
 	return out
+}
+
+// retain brings retained messages back.
+func (s *Service) retain(messages []RetainedMessage) {
+	for _, m := range messages {
+		s.broker.Topics.RetainMessage(packets.Packet{
+			FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: m.QoS, Retain: true},
+			TopicName:   m.Topic, Payload: m.Payload, Created: m.LastModified.Unix(), Origin: mqtt.InlineClientId,
+		})
+	}
 }
 
 // brokersOwn tells mochi-mqtt's statistics, which AWS does not have.

@@ -1,5 +1,9 @@
 // Package logs keeps CloudWatch Logs log groups, where a topic rule's error
 // action writes.
+//
+// Known differences from AWS: events are written by rules and functions only; a
+// group keeps its newest events, and retention does not remove any; filter patterns
+// are words and text in quotation marks.
 package logs
 
 import (

@@ -1,6 +1,9 @@
 // Package policy reads and evaluates AWS's policy documents: IAM policies, role
 // trust policies, SNS topic policies and AWS IoT policies share one language
 // (IAM user guide, "JSON policy elements reference").
+//
+// Known difference from AWS: a condition operator that is not known here makes the
+// document an error.
 package policy
 
 // A Decision is what a policy, or several together, say of a request.

@@ -2,7 +2,8 @@
 // It is a backend of gofakes3, which speaks S3's protocol.
 //
 // Known differences from S3: no versions, ACLs, lifecycle or encryption; a
-// bucket's policy is not asked; all objects together have at most 512 MiB.
+// bucket's policy is not asked; all objects together have at most 512 MiB; an
+// upload in parts ends with the process.
 package s3
 
 import (

@@ -1,5 +1,8 @@
 // Package ssm keeps Systems Manager parameters: a deployment reads the version
 // of the CDK's bootstrap stack from one.
+//
+// Known differences from AWS: parameters are made by stacks only, are Strings, and
+// have neither versions nor dates.
 package ssm
 
 import (
