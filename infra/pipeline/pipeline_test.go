@@ -140,6 +140,31 @@ func TestEnvironmentsAreStagesInOrder(t *testing.T) {
 	}
 }
 
+// The pipeline may not act in another account; there the deployment proves itself.
+func TestAnEnvironmentInAnotherAccountProvesItself(t *testing.T) {
+	t.Chdir("../..")
+	file := filepath.Join(t.TempDir(), "environments.json")
+	content := `{"staging": {"email": "dev@example.com", "account": "210987654321", "region": "us-east-1"}}`
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := settingsFrom(contextOf(map[string]any{"environments": file}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.environments[0].config.Check {
+		t.Error("the environment has no check of its own")
+	}
+	s.program = "infra/monitoring/testdata/simulator"
+	template := string(cdktest.Template(t, func(app awscdk.App) awscdk.Stack { return newStack(app, s) }))
+	if strings.Contains(template, "lwt check") {
+		t.Error("the pipeline checks it")
+	}
+	if !strings.Contains(template, "AWS::KMS::Key") {
+		t.Error("the artefacts cannot be read from another account: they need a key")
+	}
+}
+
 func TestProblemsOfThePipelineComeAtOnce(t *testing.T) {
 	t.Chdir("../..")
 	_, err := settingsFrom(map[string]any{
