@@ -32,8 +32,8 @@ client_id begins with THING-check-.
 
 The check makes a thing, a certificate whose key never leaves the process, a
 queue and its subscription, and removes them in any case, also at Ctrl-C. Where
-it may not make a queue, it judges the SNS topic by the log of failed actions, and
-says so.
+it may not make a queue, it judges the SNS topic by the rule's definition and the
+log of failed actions, and says so.
 
 Exit codes: 0 passed; 1 failed, with the first link that broke, or could not be
 carried out; 2 wrong usage.

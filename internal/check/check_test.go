@@ -223,6 +223,12 @@ func TestTheFirstBrokenLinkIsNamed(t *testing.T) {
 			_, err := sns.NewFromConfig(b.aws).DeleteTopic(deadline(t), &sns.DeleteTopicInput{TopicArn: &b.target.SNSTopic})
 			must(t, err)
 		}, check.SNS, "SnsAction on arn:aws:sns:us-east-1:123456789012:lwtSNSTopic failed: NotFound: "},
+		{"the rule has no SNS action, and no queue can be made", func(t *testing.T, b *bench, o *check.Options) {
+			b.changeRule(t, func(r *types.TopicRulePayload) {
+				r.Actions = slices.DeleteFunc(r.Actions, func(a types.Action) bool { return a.Sns != nil })
+			})
+			o.AWS.HTTPClient = withoutQueues{}
+		}, check.SNS, "topic rule lastWillRule has no SNS action"},
 		{"the role may not sns:Publish, and no queue can be made", func(t *testing.T, b *bench, o *check.Options) {
 			b.changeRole(t, "sns:Publish", "sns:Nothing")
 			o.AWS.HTTPClient = withoutQueues{}
@@ -373,7 +379,7 @@ func TestWithoutAQueueTheLogOfFailedActionsJudges(t *testing.T) {
 	if !r.Passed {
 		t.Fatalf("the check failed: %v", r.Broken)
 	}
-	if !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "judged by the log of failed actions") }) {
+	if !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "judged by the rule's definition") }) {
 		t.Errorf("the report does not say how the SNS topic was judged: %q", r.Warnings)
 	}
 	b.nothingLeft(t, r)

@@ -60,7 +60,7 @@ func (c *check) diagnose(ctx context.Context, lost *loss, seen *sighting, copied
 			return broken(Republish, *f)
 		}
 	}
-	if copied && c.queued {
+	if copied {
 		if f := c.snsFault(payload); f != nil {
 			return broken(SNS, *f)
 		}

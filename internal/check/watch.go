@@ -130,7 +130,7 @@ func (c *check) watchSNS(ctx context.Context) error {
 	c.countSubscribers(ctx)
 	queue, err := c.makeQueue(ctx)
 	if isGone(err) || isCode(err, "AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException") {
-		c.warn("no message to the SNS topic was seen, as no queue could be subscribed to it (%v): its link is judged by the log of failed actions", err)
+		c.warn("no message to the SNS topic was seen, as no queue could be subscribed to it (%v): its link is judged by the rule's definition and the log of failed actions", err)
 		return nil
 	}
 	if err != nil {
