@@ -45,6 +45,7 @@ type worldKey struct{}
 //	disable         disables the topic rule
 //	says FILE TEXT  waits until a file has a line that begins with the text
 //	publish T TEXT  publishes to a topic, as the account's API does
+//	retain T TEXT   the same, and the message is retained
 //	cut TEXT        ends the newest connection of a client whose ID begins with the text
 //	unchanged       wants everything in the account as it was after deployed
 var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args []string){
@@ -59,6 +60,7 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 		ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), []byte(status.RootCA), 0o600))
 		ts.Setenv("LWT_ROOT_CA", ts.MkAbs("ca.pem"))
 		ts.Setenv("LWT_MQTT", status.MQTT)
+		ts.Setenv("CSI", "\u009b")
 		ts.Setenv("ESCAPE", "\x1b[2J") // clears a terminal
 	},
 	"connected": func(w *world, ts *testscript.TestScript, args []string) {
@@ -87,6 +89,9 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 	},
 	"publish": func(w *world, ts *testscript.TestScript, args []string) {
 		ts.Check(w.server.IoT.Publish(context.Background(), args[0], []byte(args[1]), 1, false))
+	},
+	"retain": func(w *world, ts *testscript.TestScript, args []string) {
+		ts.Check(w.server.IoT.Publish(context.Background(), args[0], []byte(args[1]), 1, true))
 	},
 	"cut": func(w *world, ts *testscript.TestScript, args []string) {
 		now, cancel := context.WithCancel(context.Background())
