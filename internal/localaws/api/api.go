@@ -9,6 +9,8 @@
 //     role's trust policy.
 //   - A parameter that this endpoint does not support is refused by name, also
 //     where AWS would take it.
+//   - An operation that a REST service does not have is named by method and path.
+//   - ListStacks, DescribeStacks and ListChangeSets have one page.
 //   - IoT's DescribeEndpoint answers with host and port; on AWS it is a host name.
 package api
 

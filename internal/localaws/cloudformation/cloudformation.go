@@ -6,6 +6,8 @@
 // Known differences from CloudFormation:
 //   - Templates in JSON and YAML; no macros, nested stacks, stack sets, imports,
 //     drift, hooks, stack policies or CreationPolicy.
+//   - A resource has one event CREATE_IN_PROGRESS, before it has a physical id; on
+//     AWS a second one follows with it.
 //   - The value of a NoEcho parameter is shown, a resolved SSM parameter is not.
 //   - The last 100 deleted stacks are remembered; AWS remembers all for 90 days.
 //   - A change set lists a resource as modified when its definition or a resource

@@ -130,11 +130,12 @@ func FuzzPolicy(f *testing.F) {
 		f.Add(doc, "iot:Publish", "arn:aws:iot:eu-west-1:1:topic/last/x")
 	}
 	f.Fuzz(func(t *testing.T, doc, action, resource string) {
-		d, err := Parse([]byte(doc))
-		if err != nil {
-			return
+		// Of resources, of roles and things, of a role's trust.
+		for _, parse := range []func([]byte) (*Document, error){Parse, ParseIdentity, ParseTrust} {
+			if d, err := parse([]byte(doc)); err == nil {
+				d.Evaluate(Request{Action: action, Resource: resource, Context: map[string]string{"a": doc}})
+			}
 		}
-		d.Evaluate(Request{Action: action, Resource: resource, Context: map[string]string{"a": doc}})
 	})
 }
 
