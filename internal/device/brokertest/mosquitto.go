@@ -68,6 +68,8 @@ func (l *Lines) Await(t testing.TB, texts ...string) string {
 // Mosquitto is a mosquitto broker of the test's.
 type Mosquitto struct {
 	Addr string
+	// WebSocketAddr takes MQTT over WebSocket with TLS, from anybody.
+	WebSocketAddr string
 	// Log is its log, complete.
 	Log *Lines
 }
@@ -77,8 +79,10 @@ func StartMosquitto(t testing.TB, p *PKI) *Mosquitto {
 	t.Helper()
 	cert, key := p.Issue(t, "mosquitto")
 	for {
-		addr := freeAddr(t)
+		addr, webSocketAddr := freeAddr(t), freeAddr(t)
 		_, port, err := net.SplitHostPort(addr)
+		check(t, err)
+		_, webSocketPort, err := net.SplitHostPort(webSocketAddr)
 		check(t, err)
 		conf := filepath.Join(t.TempDir(), "mosquitto.conf")
 		check(t, os.WriteFile(conf, fmt.Appendf(nil, `
@@ -88,12 +92,17 @@ certfile %s
 keyfile %s
 require_certificate true
 allow_anonymous true
+listener %s 127.0.0.1
+protocol websockets
+cafile %s
+certfile %s
+keyfile %s
 persistence false
 user root
 log_type all
 log_dest stderr
-`, port, p.CAFile, cert, key), 0o600))
-		m := &Mosquitto{addr, start(t, true, mosquittoPath(), "-c", conf)}
+`, port, p.CAFile, cert, key, webSocketPort, p.CAFile, cert, key), 0o600))
+		m := &Mosquitto{addr, webSocketAddr, start(t, true, mosquittoPath(), "-c", conf)}
 		if strings.Contains(m.Log.Await(t, " running", "Address already in use"), " running") {
 			return m
 		}
