@@ -23,10 +23,11 @@ test: tools lint
 	go test -race $$(go list ./... | grep -v -e /infra -e /constructs)
 	go test $(JSII)
 
-## lint: the pinned linter, and whether go.mod is tidy
+## lint: the pinned linters, and whether go.mod is tidy
 lint:
 	go mod tidy -diff
 	go tool -modfile=tools/go.mod golangci-lint run
+	go tool -modfile=tools/go.mod actionlint
 
 ## bench: the figures, next to their peers
 bench: tools

@@ -38,7 +38,7 @@ const (
 	sweeping = 20 * time.Second
 	// pause is the time before the check is tried again.
 	pause = 5 * time.Second
-	// maxReason keeps a response within CloudFormation's 4,096 bytes.
+	// maxReason, in bytes, keeps a response within CloudFormation's 4,096 bytes.
 	maxReason = 2000
 )
 
@@ -133,8 +133,8 @@ func checkOnce(ctx context.Context, t endtoend.Target, limit time.Duration, end 
 }
 
 func shortened(err error) error {
-	text := []rune("end-to-end check: " + err.Error())
-	return errors.New(strings.ToValidUTF8(string(text[:min(len(text), maxReason)]), ""))
+	text := "end-to-end check: " + err.Error()
+	return errors.New(strings.ToValidUTF8(text[:min(len(text), maxReason)], ""))
 }
 
 func sweep(ctx context.Context, t endtoend.Target) {

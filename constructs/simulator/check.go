@@ -165,18 +165,27 @@ func fingerprint(scope constructs.Construct, props CheckProps) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// addCheckRole lets the function make, use and remove what is its own. For some
-// actions AWS knows no resource: they can be allowed for all or not at all (service
-// authorization reference, AWS IoT and Amazon SNS). A certificate's ARN is not
-// known before it is made, and which policy is attached to it cannot be limited.
+// addCheckRole lets the function check, write its log, see whether its stack is
+// rolled back, and find what a check that was killed left attached to the policy.
 func addCheckRole(scope constructs.Construct, props CheckProps, log awslogs.CfnLogGroup) awsiam.CfnRole {
 	stack := awscdk.Stack_Of(scope)
-	arn := func(service, resource string) string {
-		return *stack.FormatArn(&awscdk.ArnComponents{
-			Service: jsii.String(service), Resource: jsii.String(resource), ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
-		})
+	statements := []any{
+		allow(log.AttrArn(), "logs:CreateLogStream", "logs:PutLogEvents"),
+		allow(props.Devices.Policy.AttrArn(), "iot:ListTargetsForPolicy"),
+		allow("*", "iot:ListPrincipalThings"),
 	}
-	own := will.CheckPrefix(props.Thing) + "*"
+	permissions := CheckPermissions(CheckScope{
+		ARN: func(service, resource string) string {
+			return *stack.FormatArn(&awscdk.ArnComponents{
+				Service: &service, Resource: &resource, ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
+			})
+		},
+		Thing: props.Thing, RuleName: props.RuleName, WillTopic: props.WillTopic, ExecutedTopic: props.ExecutedTopic,
+		Stack: *stack.StackId(), SNSTopic: *props.Alert.Topic.TopicArn(), ErrorLog: *props.Alert.ErrorLog.AttrArn(),
+	})
+	for _, p := range permissions {
+		statements = append(statements, allow(p.Resources, p.Actions...))
+	}
 	return awsiam.NewCfnRole(scope, jsii.String("Role"), &awsiam.CfnRoleProps{
 		Description: jsii.String("End-to-end check of the topic rule " + props.RuleName),
 		AssumeRolePolicyDocument: document(map[string]any{
@@ -184,25 +193,45 @@ func addCheckRole(scope constructs.Construct, props CheckProps, log awslogs.CfnL
 			"Action":    "sts:AssumeRole",
 			"Principal": map[string]any{"Service": "lambda.amazonaws.com"},
 		}),
-		Policies: []any{&awsiam.CfnRole_PolicyProperty{
-			PolicyName: jsii.String("Check"),
-			PolicyDocument: document(
-				allow(log.AttrArn(), "logs:CreateLogStream", "logs:PutLogEvents"),
-				allow(stack.StackId(), "cloudformation:DescribeStacks"),
-				allow("*", "iot:DescribeEndpoint", "iot:CreateCertificateFromCsr", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal", "iot:ListPrincipalThings", "sns:Unsubscribe"),
-				allow(arn("iot", "thing/"+own), "iot:CreateThing", "iot:DeleteThing"),
-				allow(arn("iot", "cert/*"), "iot:UpdateCertificate", "iot:DeleteCertificate", "iot:AttachPolicy", "iot:DetachPolicy"),
-				allow(props.Devices.Policy.AttrArn(), "iot:ListTargetsForPolicy"),
-				allow(props.Alert.Rule.AttrArn(), "iot:GetTopicRule"),
-				allow(arn("iot", "client/"+own), "iot:Connect"),
-				allow([]any{arn("iot", "topicfilter/"+props.WillTopic), arn("iot", "topicfilter/"+props.ExecutedTopic)}, "iot:Subscribe"),
-				allow([]any{arn("iot", "topic/"+props.WillTopic), arn("iot", "topic/"+props.ExecutedTopic)}, "iot:Receive"),
-				allow(arn("sqs", own), "sqs:CreateQueue", "sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteQueue"),
-				allow(props.Alert.Topic.TopicArn(), "sns:Subscribe", "sns:ListSubscriptionsByTopic"),
-				allow(props.Alert.ErrorLog.AttrArn(), "logs:FilterLogEvents"),
-			),
-		}},
+		Policies: []any{&awsiam.CfnRole_PolicyProperty{PolicyName: jsii.String("Check"), PolicyDocument: document(statements...)}},
 	})
+}
+
+// CheckScope is what a check acts on.
+type CheckScope struct {
+	// ARN makes an ARN of a service's resource in the account and region of the stack.
+	ARN func(service, resource string) string
+	// Thing is the one whose name begins the names of all that the check makes.
+	Thing string
+	// RuleName, WillTopic and ExecutedTopic are those of the alert.
+	RuleName, WillTopic, ExecutedTopic string
+	// Stack, SNSTopic and ErrorLog are ARNs.
+	Stack, SNSTopic, ErrorLog string
+}
+
+// A Permission allows actions on resources.
+type Permission struct{ Actions, Resources []string }
+
+// CheckPermissions are what a check needs to make, use and remove what is its own.
+// For some actions AWS knows no resource: they can be allowed for all or not at all
+// (service authorization reference, AWS IoT and Amazon SNS). A certificate's ARN is
+// not known before it is made, and which policy is attached to it cannot be limited.
+func CheckPermissions(s CheckScope) []Permission {
+	own := will.CheckPrefix(s.Thing) + "*"
+	on := func(resources []string, actions ...string) Permission { return Permission{actions, resources} }
+	return []Permission{
+		on([]string{"*"}, "iot:DescribeEndpoint", "iot:CreateCertificateFromCsr", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal", "sns:Unsubscribe"),
+		on([]string{s.ARN("iot", "thing/"+own)}, "iot:CreateThing", "iot:DeleteThing"),
+		on([]string{s.ARN("iot", "cert/*")}, "iot:UpdateCertificate", "iot:DeleteCertificate", "iot:AttachPolicy", "iot:DetachPolicy"),
+		on([]string{s.ARN("iot", "rule/"+s.RuleName)}, "iot:GetTopicRule"),
+		on([]string{s.ARN("iot", "client/"+own)}, "iot:Connect"),
+		on([]string{s.ARN("iot", "topicfilter/"+s.WillTopic), s.ARN("iot", "topicfilter/"+s.ExecutedTopic)}, "iot:Subscribe"),
+		on([]string{s.ARN("iot", "topic/"+s.WillTopic), s.ARN("iot", "topic/"+s.ExecutedTopic)}, "iot:Receive"),
+		on([]string{s.ARN("sqs", own)}, "sqs:CreateQueue", "sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteQueue"),
+		on([]string{s.SNSTopic}, "sns:Subscribe", "sns:ListSubscriptionsByTopic"),
+		on([]string{s.ErrorLog}, "logs:FilterLogEvents"),
+		on([]string{s.Stack}, "cloudformation:DescribeStacks"),
+	}
 }
 
 func document(statements ...any) map[string]any {

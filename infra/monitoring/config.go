@@ -47,6 +47,8 @@ type Config struct {
 	Account, Region string
 	// RemoveLogs has the log of failed actions deleted with the stack. Default: true.
 	RemoveLogs bool
+	// Approval has a pipeline ask a person before it deploys. Default: false.
+	Approval bool
 	// Check has every deployment proved by an end-to-end check, and rolled back if
 	// the check fails. Default: false.
 	Check bool
@@ -112,6 +114,7 @@ func configFrom(context map[string]any, origin string, settings map[string]any) 
 	r.text("account", &c.Account)
 	r.text("region", &c.Region)
 	r.flag("removeLogs", &c.RemoveLogs)
+	r.flag("approval", &c.Approval)
 	r.flag("check", &c.Check)
 	r.seconds("checkLimit", &c.CheckLimit)
 	r.text("architecture", (*string)(&c.Architecture))

@@ -89,7 +89,7 @@ func noWildcards(t *testing.T, tpl template, c monitoring.Config) {
 	}
 	want := 4 + 1 + 3 + 1
 	if c.Check {
-		want += 1 + 13
+		want += 1 + 14
 	}
 	if c.Alarms {
 		want++

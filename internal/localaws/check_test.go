@@ -185,11 +185,17 @@ func TestADeploymentThatAlertsNobodyIsRolledBack(t *testing.T) {
 		}, []string{"rule is broken", "does not select the will"}},
 		{"the copy goes elsewhere", func(t *testing.T, tm template) {
 			tm.rule(t)["Actions"].([]any)[1].(object)["Republish"].(object)["Topic"] = "/lwt/elsewhere"
-			permit(t, tm, "iot:Publish", "arn:aws:iot:us-east-1:123456789012:topic//lwt/elsewhere")
+			permit(t, tm, "Alert", "iot:Publish", "arn:aws:iot:us-east-1:123456789012:topic//lwt/elsewhere")
 		}, []string{"republish is broken", "/lwt/elsewhere"}},
 		{"the role may not publish to SNS", func(t *testing.T, tm template) {
-			permit(t, tm, "sns:Publish", "arn:aws:sns:us-east-1:123456789012:other")
+			permit(t, tm, "Alert", "sns:Publish", "arn:aws:sns:us-east-1:123456789012:other")
 		}, []string{"sns is broken", "not authorized to perform: SNS:Publish"}},
+		{"the check's role may not watch", func(t *testing.T, tm template) {
+			permit(t, tm, "Check", "iot:Subscribe", "arn:aws:iot:us-east-1:123456789012:topicfilter/other")
+		}, []string{"/last/will/topic"}},
+		{"the check's role may not make a thing", func(t *testing.T, tm template) {
+			permit(t, tm, "Check", "iot:CreateThing", "arn:aws:iot:us-east-1:123456789012:thing/other")
+		}, []string{"is not authorized to perform: iot:CreateThing on resource: arn:aws:iot:us-east-1:123456789012:thing/lwtThing-check-"}},
 	} {
 		t.Run(test.claim, func(t *testing.T) {
 			t.Parallel()
@@ -212,11 +218,12 @@ func TestADeploymentThatAlertsNobodyIsRolledBack(t *testing.T) {
 	}
 }
 
-// permit gives the rule's role one permission for another resource.
-func permit(t *testing.T, tm template, action, resource string) {
+// permit gives the role of the rule or of the check a permission for another
+// resource.
+func permit(t *testing.T, tm template, whose, action, resource string) {
 	t.Helper()
 	for id, r := range tm["Resources"].(object) {
-		if !strings.HasPrefix(id, "Alert") || r.(object)["Type"] != "AWS::IAM::Role" {
+		if !strings.HasPrefix(id, whose) || r.(object)["Type"] != "AWS::IAM::Role" {
 			continue
 		}
 		policies := r.(object)["Properties"].(object)["Policies"].([]any)

@@ -137,9 +137,13 @@ func (s *Server) start(o Options) (err error) {
 	s.SNS.CountWith(s.countSNS)
 	s.IoT, err = iot.New(iot.Options{
 		Account: Account, IAM: s.IAM, SNS: s.SNS, Logs: s.Logs,
-		VerifyWebSocket: func(r *http.Request) (string, error) {
+		VerifyWebSocket: func(r *http.Request) (iot.Signer, error) {
 			caller, err := s.keys.VerifyWebSocket(r)
-			return caller.UserID, err
+			signer := iot.Signer{UserID: caller.UserID}
+			if caller.Role != "" {
+				signer.Role = s.IAM.Session(caller.Role, caller.ARN)
+			}
+			return signer, err
 		},
 		MQTTAddress: o.MQTTAddress, ConnectInterval: o.ConnectInterval, AuthorityDir: o.DataDir, Log: o.Log,
 		Observe: func(e iot.Event) {

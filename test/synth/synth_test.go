@@ -60,12 +60,17 @@ func TestTemplatesPassStrictValidation(t *testing.T) {
 	}
 }
 
+// hash is that of an asset, or the fingerprint of what a check checks, in which the
+// asset is: the golden templates have a stand-in for the program.
+var hash = regexp.MustCompile(`"[0-9a-f]{64}(\.zip)?"`)
+
 func resources(t *testing.T, file string) any {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	content = hash.ReplaceAll(content, []byte(`"HASH"`))
 	var template struct{ Resources any }
 	if err := json.Unmarshal(content, &template); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@
 //     handshake with the alert "bad certificate". A client without one, and
 //     without ALPN, is closed after the handshake. SNI is not required.
 //   - Who connects over WebSocket with valid credentials may do everything, as in
-//     the APIs: IAM policies are not asked.
+//     the APIs: of IAM policies, only those of a function's role are asked.
 //   - A CONNECT that comes within a second after another with the same client ID
 //     is answered with CONNACK 3 (MQTT 3.1.1) or 0x97 (MQTT 5); what AWS answers
 //     is not documented.
@@ -69,8 +69,8 @@ type Options struct {
 	// MQTTAddress is where devices connect. Default: a free port on 127.0.0.1.
 	MQTTAddress string
 	// VerifyWebSocket checks the signature of a request for MQTT over WebSocket
-	// and returns the unique ID of who signed it. Required.
-	VerifyWebSocket func(*http.Request) (userID string, err error)
+	// and returns who signed it. Required.
+	VerifyWebSocket func(*http.Request) (Signer, error)
 	// ConnectInterval is the least time from one CONNECT of a client ID to the
 	// next. Default: 1 s, as on AWS. A negative one is none.
 	ConnectInterval time.Duration

@@ -26,7 +26,7 @@ type listener struct {
 	tcp net.Listener
 	tls *tls.Config
 	// verify returns who signed a WebSocket request.
-	verify func(*http.Request) (userID string, err error)
+	verify func(*http.Request) (Signer, error)
 	log    *slog.Logger
 	// refused is told of who gets no MQTT connection.
 	refused func(error)

@@ -44,7 +44,7 @@ func (h *hook) admit(cl *mqtt.Client, pk packets.Packet) (*session, error) {
 	if !ok {
 		return nil, fmt.Errorf("the connection is a %T", cl.Net.Conn)
 	}
-	s := &session{client: cl, conn: conn, principal: conn.userID, sourceIP: host(cl.Net.Remote), ended: make(chan struct{})}
+	s := &session{client: cl, conn: conn, principal: conn.signer.UserID, sourceIP: host(cl.Net.Remote), ended: make(chan struct{})}
 	peer := conn.peer()
 	if peer != nil {
 		s.certificateID = fingerprint(peer.Raw)
@@ -130,14 +130,19 @@ func (h *hook) requirePublish(s *session, topic string, retain bool) error {
 	return nil
 }
 
-// require is an error unless the policies of the session's certificate allow the
-// action. Who has AWS credentials may do everything.
+// require is an error unless the policies of the session's certificate, or of the
+// role that signed its request, allow the action. Others with AWS credentials may
+// do everything.
 func (h *hook) require(s *session, action, resource string) error {
-	if s.certificateID == "" {
-		return nil
-	}
 	arn := h.service.options.Account.ARN("iot", resource)
 	request := policy.Request{Action: action, Resource: arn, Context: s.context}
+	if s.certificateID == "" {
+		role := s.conn.signer.Role
+		if role != nil && role.Decide(request) != policy.Allow {
+			return fmt.Errorf("%w: no policy of the role allows %s on %s", packets.ErrNotAuthorized, action, arn)
+		}
+		return nil
+	}
 	if h.service.decide(s.certificateID, request) != policy.Allow {
 		return fmt.Errorf("%w: no IoT policy of the certificate allows %s on %s", packets.ErrNotAuthorized, action, arn)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"lastwill/internal/localaws/policy"
 	"lastwill/internal/wsconn"
 )
 
@@ -28,18 +29,26 @@ const (
 	maxRequestBytes = 64 << 10
 )
 
+// A Signer is who signed a request for MQTT over WebSocket.
+type Signer struct {
+	// UserID is the unique ID of the AWS credentials.
+	UserID string
+	// Role is whose policies are asked. Default: the signer may do everything.
+	Role policy.Identity
+}
+
 // A transport is a connection that carries MQTT: bare, from a client with a
 // certificate, or in WebSocket frames, from one with AWS credentials.
 type transport struct {
 	net.Conn // of MQTT packets
 	tls      *tls.Conn
-	// userID is who signed the WebSocket request; empty with a certificate.
-	userID string
+	// signer of the WebSocket request; none with a certificate.
+	signer Signer
 }
 
 // peer is the client's certificate, nil for one with AWS credentials.
 func (t *transport) peer() *x509.Certificate {
-	if t.userID != "" {
+	if t.signer.UserID != "" {
 		return nil
 	}
 	return t.tls.ConnectionState().PeerCertificates[0]
@@ -120,7 +129,7 @@ func (l *listener) upgrade(c *tls.Conn, rest net.Conn) (*transport, error) {
 	w := &responder{conn: rest, r: r, refusal: http.Response{
 		ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Request: request, Close: true,
 	}}
-	userID, err := l.judge(w, request)
+	signer, err := l.judge(w, request)
 	if err != nil {
 		return nil, errors.Join(err, w.refuse())
 	}
@@ -130,11 +139,11 @@ func (l *listener) upgrade(c *tls.Conn, rest net.Conn) (*transport, error) {
 		return nil, errors.Join(err, w.refuse())
 	}
 	_ = c.SetDeadline(time.Now().Add(connectTimeout)) // the library took it off
-	return &transport{Conn: &closeIsDisconnect{Conn: wsconn.New(ws)}, tls: c, userID: userID}, nil
+	return &transport{Conn: &closeIsDisconnect{Conn: wsconn.New(ws)}, tls: c, signer: signer}, nil
 }
 
 // judge returns who signed a WebSocket request, or answers with a refusal.
-func (l *listener) judge(w http.ResponseWriter, r *http.Request) (userID string, err error) {
+func (l *listener) judge(w http.ResponseWriter, r *http.Request) (signer Signer, err error) {
 	status := http.StatusForbidden
 	switch {
 	case r.URL.Path != wsconn.Path:
@@ -142,13 +151,13 @@ func (l *listener) judge(w http.ResponseWriter, r *http.Request) (userID string,
 	case websocket.IsWebSocketUpgrade(r) && !slices.Contains(websocket.Subprotocols(r), wsconn.Subprotocol): // [MQTT-6.0.0-3]
 		status, err = http.StatusBadRequest, fmt.Errorf("the WebSocket request must name the subprotocol %q", wsconn.Subprotocol)
 	default:
-		userID, err = l.verify(r)
+		signer, err = l.verify(r)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), status)
 		err = fmt.Errorf("WebSocket request: %w", err)
 	}
-	return userID, err
+	return signer, err
 }
 
 // frameBytes is for the library's buffers; devices send and get small packets.

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/google/go-cmp/cmp"
+
+	"lastwill/test/cdktest"
+)
+
+var update = flag.Bool("update", false, "write the golden template instead of comparing with it")
+
+func TestMain(m *testing.M) { cdktest.Main(m) }
+
+const testdata = "infra/pipeline/testdata"
+
+func contextOf(more map[string]any) map[string]any {
+	c := map[string]any{
+		"repository": "example/lastwill", "pipelineAccount": "123456789012", "pipelineRegion": "eu-central-1",
+		"connection":   "arn:aws:codeconnections:eu-central-1:123456789012:connection/0a1b2c3d-0000-0000-0000-000000000000",
+		"environments": testdata + "/environments.json", "certs": testdata + "/certs",
+	}
+	for key, value := range more {
+		c[key] = value
+	}
+	return c
+}
+
+func TestTheTemplateIsAsReviewed(t *testing.T) {
+	t.Chdir("../..")
+	s, err := settingsFrom(contextOf(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.program = "infra/monitoring/testdata/simulator"
+	got := cdktest.Template(t, func(app awscdk.App) awscdk.Stack { return newStack(app, s) })
+	golden := filepath.Join(testdata, "pipeline.template.json")
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gotValue, wantValue any
+	if err := json.Unmarshal(got, &gotValue); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(want, &wantValue); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(wantValue, gotValue); diff != "" {
+		t.Errorf("template differs from %s; if that is meant, run go test ./infra/pipeline -update and review (-want +got):\n%s", golden, diff)
+	}
+	for _, word := range []string{"SecretString", "PRIVATE KEY", "secretsmanager"} {
+		if strings.Contains(string(got), word) {
+			t.Errorf("%q is in the template", word)
+		}
+	}
+}
+
+type stage struct {
+	Name      string
+	OnFailure struct{ Result string }
+	Actions   []struct {
+		Name         string
+		RunOrder     int
+		ActionTypeId struct{ Category, Provider string } //nolint:revive // AWS's spelling
+	}
+}
+
+// stages are what CodePipeline does, in its order.
+func stages(t *testing.T) []stage {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("testdata", "pipeline.template.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tpl struct {
+		Resources map[string]struct {
+			Type       string
+			Properties struct{ Stages []stage }
+		}
+	}
+	if err := json.Unmarshal(content, &tpl); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range tpl.Resources {
+		if r.Type == "AWS::CodePipeline::Pipeline" {
+			return r.Properties.Stages
+		}
+	}
+	t.Fatal("no pipeline in the template")
+	return nil
+}
+
+// Environments come in the order of the file, families not at all; each is checked
+// after it was deployed, goes back when it fails, and waits for a person where it
+// says so.
+func TestEnvironmentsAreStagesInOrder(t *testing.T) {
+	var names []string
+	for _, s := range stages(t) {
+		names = append(names, s.Name)
+		var did []string
+		last := 0
+		for _, a := range s.Actions {
+			if a.RunOrder < last {
+				t.Errorf("%s: %s is listed after what follows it", s.Name, a.Name)
+			}
+			last = a.RunOrder
+			did = append(did, a.ActionTypeId.Category+" "+a.Name)
+		}
+		environment := s.Name == "dev" || s.Name == "staging" || s.Name == "production"
+		if !environment {
+			continue
+		}
+		want := []string{"Deploy Lastwill-" + s.Name + ".Prepare", "Deploy Lastwill-" + s.Name + ".Deploy", "Build Check-" + s.Name}
+		if s.Name == "production" {
+			want = append([]string{"Approval Approve-production"}, want...)
+		}
+		if diff := cmp.Diff(want, did); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", s.Name, diff)
+		}
+		if s.OnFailure.Result != "ROLLBACK" {
+			t.Errorf("%s does not roll back: %+v", s.Name, s.OnFailure)
+		}
+	}
+	want := []string{"Source", "Build", "UpdatePipeline", "Assets", "dev", "staging", "production"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("stages (-want +got):\n%s", diff)
+	}
+}
+
+// The pipeline may not act in another account; there the deployment proves itself.
+func TestAnEnvironmentInAnotherAccountProvesItself(t *testing.T) {
+	t.Chdir("../..")
+	file := filepath.Join(t.TempDir(), "environments.json")
+	content := `{"staging": {"email": "dev@example.com", "account": "210987654321", "region": "us-east-1"}}`
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := settingsFrom(contextOf(map[string]any{"environments": file}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.environments[0].config.Check {
+		t.Error("the environment has no check of its own")
+	}
+	s.program = "infra/monitoring/testdata/simulator"
+	template := string(cdktest.Template(t, func(app awscdk.App) awscdk.Stack { return newStack(app, s) }))
+	if strings.Contains(template, "lwt check") {
+		t.Error("the pipeline checks it")
+	}
+	if !strings.Contains(template, "AWS::KMS::Key") {
+		t.Error("the artefacts cannot be read from another account: they need a key")
+	}
+}
+
+func TestProblemsOfThePipelineComeAtOnce(t *testing.T) {
+	t.Chdir("../..")
+	_, err := settingsFrom(map[string]any{
+		"repository": "lastwill", "connection": "arn", "pipelineRegion": "here", "environments": testdata + "/environments.json",
+		"certs": t.TempDir(), "wilTopic": "x",
+	})
+	for _, want := range []string{
+		`repository: "lastwill": give OWNER/NAME`, `connection: "arn": give the ARN`, `pipelineAccount: "": give the 12 digits`,
+		`pipelineRegion: "here": give the region`, `wilTopic`, `lwtThing-dev.csr is missing`,
+	} {
+		if !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%q is not in:\n%v", want, err)
+		}
+	}
+}
