@@ -300,10 +300,13 @@ func propertiesOf(p packets.Properties) Properties {
 
 // handshake sends CONNECT and waits for CONNACK.
 func (d *Device) handshake(ctx context.Context) error {
-	keep := context.AfterFunc(ctx, func() { d.link.socket.Close() })
+	keep := context.AfterFunc(ctx, func() { _ = d.link.socket.SetDeadline(time.Unix(1, 0)) })
 	answer, err := d.ask(d.cfg.connect())
 	switch {
 	case !keep():
+		// The broker may have the CONNECT, and with it the will: this discards it. A
+		// client need not wait for CONNACK (MQTT 3.1.1, 3.1.4).
+		_ = d.wire.write(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}})
 		return interrupted(ctx, d.Addr(), "waiting for the CONNACK")
 	case err != nil:
 		return connectFailed(d.Addr(), d.cfg, err)

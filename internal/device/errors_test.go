@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -341,6 +342,31 @@ func TestSilence(t *testing.T) {
 				t.Errorf("got %v, want an interruption", err)
 			}
 		})
+	}
+}
+
+// The broker that has the CONNECT has the will: only a DISCONNECT discards it.
+func TestAnInterruptedConnectLeavesNoWill(t *testing.T) {
+	t.Parallel()
+	pki := brokertest.NewPKI(t)
+	server := pki.ServerTLS(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	next := make(chan string, 1)
+	addr := serve(t, func(socket net.Conn) {
+		c := tls.Server(socket, server)
+		if _, err := packets.ReadPacket(c); err != nil {
+			next <- err.Error()
+			return
+		}
+		cancel()
+		p, err := packets.ReadPacket(c)
+		next <- fmt.Sprintf("%T, %v", p, err)
+	})
+	if _, err := device.Connect(ctx, config(t, pki, addr)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want an interruption", err)
+	}
+	if got, want := <-next, "*packets.DisconnectPacket, <nil>"; got != want {
+		t.Errorf("after CONNECT the broker got %s, want %s", got, want)
 	}
 }
 
