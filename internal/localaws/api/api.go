@@ -7,6 +7,7 @@
 //   - Who has valid credentials may do everything: policies of the caller are not
 //     asked, but those of a role that a function acts in. AssumeRole asks the
 //     role's trust policy.
+//   - Web pages are refused, also those that a bucket's CORS rules would allow.
 //   - A parameter that this endpoint does not support is refused by name, also
 //     where AWS would take it.
 //   - An operation that a REST service does not have is named by method and path.
@@ -147,6 +148,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) serve(w http.ResponseWriter, c *call, f front) (err error) {
+	if err := checkOrigin(c.Request); err != nil {
+		return err
+	}
 	if most := f.limit(); c.ContentLength > most {
 		return &http.MaxBytesError{Limit: most}
 	}
