@@ -13,7 +13,9 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/google/go-cmp/cmp"
 
+	"lastwill/internal/device"
 	"lastwill/internal/will"
 )
 
@@ -196,4 +198,29 @@ func TestWillDelayIsIgnored(t *testing.T) {
 	w.connect5(id.name, 30, 0x18, 0, 0, 0x0E, 0x10) // Will Delay Interval: an hour
 	check(t, w.NetConn().Close())
 	cloud.events.await(t, 1, isWill)
+}
+
+// The properties of a will reach subscribers of MQTT 5.
+func TestWillProperties(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	stack := cloud.deploy(t)
+	subscriber := cloud.device(cloud.person(t, "subscriber", allow("iot:*", "*")))
+	received := make(chan device.Message, 1)
+	subscriber.MQTT5, subscriber.Receive = true, func(m device.Message) { received <- m }
+	check(t, connect(t, subscriber).Subscribe(deadline(t), names.WillTopic))
+
+	properties := device.Properties{
+		Text: true, ContentType: "application/json", ResponseTopic: "/answers", CorrelationData: []byte{4, 2}, Expiry: time.Minute,
+		User: []device.UserProperty{{Name: "site", Value: "north"}, {Name: "site", Value: "south"}},
+	}
+	cfg := cloud.device(cloud.thing(t, stack))
+	cfg.MQTT5 = true
+	cfg.Will = device.Message{Topic: names.WillTopic, Payload: will.Payload(cfg.ClientID), Properties: properties}
+	_, err := connect(t, cfg).Drop()
+	check(t, err)
+	got := wait(t, received, "no will")
+	if diff := cmp.Diff(properties, got.Properties); diff != "" {
+		t.Errorf("-sent +received:\n%s", diff)
+	}
 }

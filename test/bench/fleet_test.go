@@ -25,11 +25,15 @@ type fleetOrder struct {
 }
 
 func TestMain(m *testing.M) {
+	run := runFleet
 	order := os.Getenv(fleetVariable)
+	if order == "" {
+		run, order = runLoadOfOurs, os.Getenv(loadVariable)
+	}
 	if order == "" {
 		os.Exit(m.Run())
 	}
-	if err := runFleet(order); err != nil {
+	if err := run(order); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}

@@ -19,8 +19,6 @@
 //     code; AWS may choose another code.
 //   - A SUBSCRIBE with a filter beyond the limits of a topic ends the connection.
 //   - A will with an empty payload is refused.
-//   - A response topic reaches only clients that asked for response information
-//     when they connected.
 //   - Policies know the keys iot:ClientId, aws:SourceIp, aws:SecureTransport and
 //     the variables of the thing; not iot:ConnectAttributes, iot:LastWillTopic or
 //     those of the certificate.
