@@ -31,7 +31,7 @@ lint:
 
 ## bench: the figures, next to their peers
 bench: tools
-	go test -run '^$$' -bench . -benchtime 1x ./test/bench
+	go test -run '^$$' -bench . -benchtime 1x ./test/bench ./test/page
 	cd test/bench/iotsql && go test -run '^$$' -bench .
 	go test -run '^$$' -bench Rules ./internal/localaws/iot
 

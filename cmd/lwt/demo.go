@@ -28,17 +28,20 @@ import (
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/mail"
+	"lastwill/internal/page"
+	localpage "lastwill/internal/page/local"
 	"lastwill/internal/will"
 )
 
 const demoUsage = `lwt demo deploys the stack on this machine, loses a device and shows the e-mail.
 
-Usage: lwt demo [-json]
+Usage: lwt demo [-json | -keep]
 
 Run it in the project's folder, after npm ci. It needs no AWS account and touches
 none: everything happens on the loopback interface and is gone afterwards.
 
   -json    print one JSON object instead of the story
+  -keep    leave the stack up, with the page that shows it, until Ctrl-C
 
 Exit codes: 0 everything was observed, 1 something was not, 2 wrong usage.
 `
@@ -52,17 +55,21 @@ const (
 func runDemo(ctx context.Context, args []string, s cli.Streams) error {
 	flags := flag.NewFlagSet("lwt demo", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "")
+	keep := flags.Bool("keep", false, "")
 	if err := cli.Parse(flags, args, s.Out, demoUsage); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "lwt demo -h shows the flags")
 	}
+	if *keep && *asJSON {
+		return cli.WithHint(cli.Usagef("-keep waits for you, -json is for scripts"), "give one of them")
+	}
 	work, err := os.MkdirTemp("", "lastwill-demo-")
 	if err != nil {
 		return err
 	}
-	d := &demo{work: work, events: newRecorder(), story: newStory(s.Out, *asJSON)}
+	d := &demo{work: work, keep: *keep, events: newRecorder(), story: newStory(s.Out, *asJSON)}
 	err = d.run(ctx)
 	err = errors.Join(err, d.close(), os.RemoveAll(work))
 	return d.story.end(err)
@@ -71,6 +78,7 @@ func runDemo(ctx context.Context, args []string, s cli.Streams) error {
 // A demo is one run of the scenario, from the CDK app to the empty account.
 type demo struct {
 	work   string // a folder of its own, removed at the end
+	keep   bool
 	events *recorder
 	story  *story
 
@@ -101,6 +109,14 @@ func (d *demo) run(ctx context.Context) error {
 		{"disconnect", d.disconnect, "a client-initiated disconnect must discard the will: internal/localaws/iot/broker.go"},
 		{"destroy", d.destroy, "the reason names what is left; internal/localaws/resources.go deletes it"},
 	} {
+		if step.name == "destroy" && d.keep {
+			d.story.kept(d.server.URL() + page.Root)
+			<-ctx.Done()
+			// It is over, and what was made is still to be removed.
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			ctx = last
+		}
 		started := time.Now()
 		d.story.begin(step.name)
 		detail, err := step.run(ctx)
@@ -174,7 +190,13 @@ func withoutAWS(environ []string) []string {
 }
 
 func (d *demo) start(context.Context) (string, error) {
-	server, err := localaws.Start(localaws.Options{ObserveIoT: d.events.record, Log: slog.New(slog.DiscardHandler)})
+	shown := localpage.New(d.certs())
+	server, err := localaws.Start(localaws.Options{
+		ObserveIoT:    func(e iot.Event) { d.events.record(e); shown.ObserveIoT(e) },
+		ObserveStacks: shown.ObserveStacks,
+		Page:          shown.Serve,
+		Log:           slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		return "", err
 	}

@@ -138,6 +138,11 @@ func (s *story) showMail(m mail.Message) {
 	s.printf("\n")
 }
 
+// kept tells where the stack can be seen that is left up.
+func (s *story) kept(address string) {
+	s.printf("\n  %s  %s\n  %s\n\n", s.bold("The page:"), address, s.dim("Ctrl-C destroys the stack and ends."))
+}
+
 // end closes the story and returns the command's error.
 func (s *story) end(err error) error {
 	s.facts.Passed = err == nil

@@ -38,9 +38,13 @@ type endpoint struct {
 	identity
 }
 
-func startEndpoint(t testing.TB) *endpoint {
+func startEndpoint(t testing.TB, changes ...func(*localaws.Options)) *endpoint {
 	t.Helper()
-	server, err := localaws.Start(localaws.Options{ConnectInterval: -1, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	options := localaws.Options{ConnectInterval: -1, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	for _, change := range changes {
+		change(&options)
+	}
+	server, err := localaws.Start(options)
 	check(t, err)
 	t.Cleanup(func() {
 		if err := server.Close(context.Background()); err != nil {

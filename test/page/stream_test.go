@@ -60,7 +60,7 @@ func (w *wire) set(cut bool) {
 }
 
 // rehearse shows a history of the test's own, through a wire.
-func rehearse(t *testing.T) (*page.History, *stage, *wire) {
+func rehearse(t testing.TB) (*page.History, *stage, *wire) {
 	t.Helper()
 	h := page.NewHistory()
 	front, err := net.Listen("tcp", "127.0.0.1:0")

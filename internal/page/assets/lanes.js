@@ -125,14 +125,16 @@ class Life {
       this.track.append(this.silence.el);
     }
     const s = this.silence;
-    Object.assign(s, { from: at, most: keepAlive * 1500 });
-    s.track.setAttribute('aria-valuemax', keepAlive * 1.5);
-    s.bar.classList.remove('runs');
-    void s.bar.offsetWidth; // the animation begins anew
-    s.bar.style.animationDuration = s.most + 'ms';
-    s.bar.style.animationDelay = (at - now()) + 'ms';
-    s.bar.classList.add('runs');
-    this.tick();
+    if (s.most !== keepAlive * 1500) {
+      s.most = keepAlive * 1500;
+      s.track.setAttribute('aria-valuemax', keepAlive * 1.5);
+      s.grow = s.bar.animate([{ transform: 'scaleX(0)' }, { transform: 'scaleX(1)' }], { id: 'silence', duration: s.most, fill: 'both' });
+      s.from = at;
+      this.tick();
+    }
+    s.from = at;
+    s.grow.currentTime = Math.max(0, now() - at);
+    s.grow.play();
   }
 
   tick() {
@@ -149,8 +151,8 @@ class Life {
     const s = this.silence;
     if (!s) return;
     const silent = Math.max(0, e.t - s.from);
-    s.bar.classList.remove('runs');
-    s.bar.style.transform = `scaleX(${Math.min(1, silent / s.most)})`;
+    s.grow.pause();
+    s.grow.currentTime = Math.min(silent, s.most);
     s.text.textContent = `silent for ${span(silent)} of ${s.most / 1000} s`;
     s.track.setAttribute('aria-valuenow', Math.round(silent / 1000));
   }

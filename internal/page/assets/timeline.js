@@ -36,7 +36,7 @@ function draw() {
   const sum = (key) => bars.reduce((n, b) => n + b[key], 0);
   $('pulse').setAttribute('aria-label', `Events in the last two minutes: ${sum('wills')} Will Messages, ${sum('other')} others`);
 }
-const drawSoon = () => { if (!drawing) { drawing = true; requestAnimationFrame(draw); } };
+const drawSoon = () => { if (!drawing) { drawing = true; setTimeout(() => requestAnimationFrame(draw), 200); } };
 setInterval(() => { pulse(); drawSoon(); }, 1000);
 
 const counted = ['connected', 'refused', 'disconnected', 'message', 'will', 'copy', 'matched', 'unmatched', 'done', 'failed', 'erroraction', 'mail'];

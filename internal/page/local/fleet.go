@@ -115,6 +115,15 @@ func (f *fleet) Start(ctx context.Context, o page.Order) error {
 	if err != nil {
 		return err
 	}
+	if there {
+		turn := time.NewTimer(time.Until(running.device.NextConnect()))
+		defer turn.Stop()
+		select {
+		case <-turn.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(f.server.IoT.RootCA())
 	wills, connected := f.topics(o.Thing)
