@@ -15,7 +15,7 @@ import (
 func TestADeploymentWithCheckIsProvedOrRolledBack(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t, filepath.Join(t.TempDir(), "data"))
-	assembly := c.synth("first", "email=ops@example.com", "check=true", "checkLimit=15")
+	assembly := c.synth("first", "email=ops@example.com", "check=true", "checkLimit=100")
 	c.cdk("bootstrap", "--app", assembly, "aws://"+c.status.Account+"/"+c.status.Region)
 	out := c.cdk("deploy", "--app", assembly, "--require-approval", "never", "--progress", "events")
 	if !regexp.MustCompile(`CREATE_COMPLETE +\| Custom::EndToEndCheck`).MatchString(out) {
