@@ -182,7 +182,7 @@ func TestTheFirstBrokenLinkIsNamed(t *testing.T) {
 		}, check.Connect, "not to be trusted"},
 		{"the network keeps the end from the broker", func(t *testing.T, b *bench, o *check.Options) {
 			o.Endpoint = blackHole(t, b.IoT.Address())
-		}, check.Will, "no Will Message came on /last/will/topic within 1s"},
+		}, check.Will, "no Will Message came on /last/will/topic within 3s"},
 		{"the rule is disabled", func(t *testing.T, b *bench, _ *check.Options) {
 			_, err := b.iot.DisableTopicRule(deadline(t), &iot.DisableTopicRuleInput{RuleName: &b.target.Rule})
 			must(t, err)
@@ -245,7 +245,7 @@ func TestTheFirstBrokenLinkIsNamed(t *testing.T) {
 		t.Run(tt.claim, func(t *testing.T) {
 			t.Parallel()
 			b := deploy(t)
-			o := b.options(func(o *check.Options) { o.Patience = time.Second })
+			o := b.options(func(o *check.Options) { o.Patience = 3 * time.Second })
 			tt.breaks(t, b, &o)
 			b.before = b.Leftovers()
 			r, err := check.Run(context.Background(), o)

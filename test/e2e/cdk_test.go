@@ -39,6 +39,8 @@ type cloud struct {
 	certs  string
 	status struct{ Account, Region, Endpoint, MQTT, RootCA string }
 	cmd    *exec.Cmd
+	// connected is when MQTT.js connected last.
+	connected time.Time
 }
 
 // startCloud runs `lwt local` over a data folder until the test ends.
@@ -210,10 +212,13 @@ func (c *cloud) mqttJS(outputs map[string]string) (tell func(string)) {
 	check(c.t, err)
 	out, err := cmd.StdoutPipe()
 	check(c.t, err)
+	// AWS IoT Core takes one CONNECT a second of a client ID.
+	time.Sleep(time.Until(c.connected.Add(time.Second)))
 	check(c.t, cmd.Start())
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "connected\n" {
 		c.t.Fatalf("MQTT.js did not connect: %q, %v", line, err)
 	}
+	c.connected = time.Now()
 	return func(what string) {
 		c.t.Helper()
 		_, err := fmt.Fprintln(in, what)
@@ -242,6 +247,7 @@ func TestTheCDKCLIDeploysChangesAndDestroys(t *testing.T) {
 	device := c.mqttJS(outputs)
 	device("drop")
 	c.awaitMail(seen, willOfThing)
+	c.checked()
 
 	if out := c.cdk("diff", "--app", assembly); !strings.Contains(out, "There were no differences") {
 		t.Errorf("the diff of an unchanged stack says\n%s", out)
@@ -279,6 +285,36 @@ func TestTheCDKCLIDeploysChangesAndDestroys(t *testing.T) {
 
 	c.cdk("destroy", "--app", changed, "--force")
 	c.nothingLeft("Lastwill")
+}
+
+// checked checks the stack as the README says, and looks at the mails that this brings.
+func (c *cloud) checked() {
+	c.t.Helper()
+	seen := len(c.mails())
+	cmd := exec.CommandContext(c.t.Context(), "sh", "-c",
+		`eval "$(lwt local env -addr `+strings.TrimPrefix(c.status.Endpoint, "http://")+`)" && exec lwt check -json -modes drop,reset,takeover,kill`)
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "XDG_CACHE_HOME="+c.file("cache"))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		c.t.Fatalf("the check: %v\n%s", err, out)
+	}
+	var report struct {
+		Name     string
+		Passed   bool
+		Warnings []string
+		Removed  []string
+	}
+	check(c.t, json.Unmarshal(out, &report))
+	if !report.Passed || len(report.Warnings) > 0 || len(report.Removed) != 6 {
+		c.t.Errorf("the check reports\n%s", out)
+	}
+	for i, mode := range []string{"drop", "reset", "takeover", "kill"} {
+		c.awaitMail(seen+i, `"client_id":"`+report.Name+"-"+mode+`"`)
+	}
+	if got := len(c.mails()) - seen; got != 4 {
+		c.t.Errorf("%d mails came of four devices that vanished", got)
+	}
 }
 
 // nothingLeft asks the APIs whether a destroyed stack left something behind.
