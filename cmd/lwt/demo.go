@@ -21,10 +21,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"lastwill/internal/cli"
 	"lastwill/internal/device"
 	"lastwill/internal/keypair"
+	"lastwill/internal/leftovers"
 	"lastwill/internal/localaws"
+	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/mail"
@@ -388,6 +392,20 @@ func (d *demo) destroy(ctx context.Context) (string, error) {
 	if len(left) > 0 {
 		d.story.facts.Leftovers = left
 		return "", fmt.Errorf("left behind: %s", strings.Join(left, ", "))
+	}
+	// The endpoint has nothing more; what lwt leftovers finds by names must agree.
+	endpoint := aws.Config{
+		Region: localaws.Account.Region, BaseEndpoint: aws.String(d.server.URL()),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: api.TestAccessKeyID, SecretAccessKey: api.TestSecretAccessKey}, nil
+		}),
+	}
+	items, err := leftovers.Find(ctx, leftovers.Options{AWS: endpoint})
+	if err == nil && len(items) > 0 {
+		err = fmt.Errorf("lwt leftovers finds %v", items)
+	}
+	if err != nil {
+		return "", err
 	}
 	return "npx cdk destroy: no thing, certificate, policy, rule, role, topic, subscription, log group, alarm or dashboard is left", nil
 }

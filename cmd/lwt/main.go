@@ -18,6 +18,7 @@ type command struct {
 var commands = []command{
 	{"check", "prove a deployed stack end to end, and name the link that broke", runCheck},
 	{"demo", "deploy on this machine, lose a device, see the e-mail", runDemo},
+	{"leftovers", "list what is still there of an environment", runLeftovers},
 	{"local", "a local AWS endpoint: cdk deploy, aws, devices, e-mails", runLocal},
 	{"rule", "try the SQL statements of topic rules: eval, explain, test", runRule},
 	{"watch", "print the messages of MQTT topics as they come", runWatch},
@@ -45,7 +46,7 @@ func usage() string {
 	var b strings.Builder
 	b.WriteString("lwt tells within seconds when an IoT device dies.\n\nUsage: lwt COMMAND [FLAGS]\n\n")
 	for _, c := range commands {
-		fmt.Fprintf(&b, "  %-8s %s\n", c.name, c.summary)
+		fmt.Fprintf(&b, "  %-10s %s\n", c.name, c.summary)
 	}
 	b.WriteString("\nlwt COMMAND -h shows a command's flags.\nExit codes: 0 done, 1 failed, 2 wrong usage; a command says where it has more.\n")
 	return b.String()

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"lastwill/internal/keypair"
 	"lastwill/internal/localaws"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/localtest"
@@ -37,6 +40,9 @@ type world struct {
 
 type worldKey struct{}
 
+// checkLeft is the name of what a killed check has left.
+const checkLeft = "lwtThing-check-abcdefghij"
+
 // scriptCommands are the scripts' own:
 //
 //	deployed        starts an endpoint with the scenario, and sets up the
@@ -47,6 +53,12 @@ type worldKey struct{}
 //	publish T TEXT  publishes to a topic, as the account's API does
 //	retain T TEXT   the same, and the message is retained
 //	cut TEXT        ends the newest connection of a client whose ID begins with the text
+//	meddle          leaves what a check leaves that is killed, its certificate
+//	                attached to the stack's policy; adds a version to that, and
+//	                a retained message
+//	destroyed TEXT  destroys the stack; without a text that must succeed
+//	detach          detaches all from the stack's policy
+//	clean           removes what meddle made
 //	unchanged       wants everything in the account as it was after deployed
 var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args []string){
 	"deployed": func(w *world, ts *testscript.TestScript, _ []string) {
@@ -107,6 +119,53 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 			last = e.ClientID
 		}
 		ts.Check(w.server.IoT.DeleteConnection(last, true, false))
+	},
+	"meddle": func(w *world, ts *testscript.TestScript, _ []string) {
+		policy := w.server.IoT.ListPolicies()[0]
+		_, err := w.server.IoT.CreatePolicyVersion(policy.Name, policy.Document, false)
+		ts.Check(err)
+		_, err = w.server.IoT.CreateThing(checkLeft, nil)
+		ts.Check(err)
+		csr, err := keypair.Ensure(ts.MkAbs("meddled"), checkLeft, true)
+		ts.Check(err)
+		certificate, err := w.server.IoT.CreateCertificateFromCSR(csr, true)
+		ts.Check(err)
+		ts.Check(w.server.IoT.AttachPolicy(policy.Name, certificate.ARN))
+		ts.Check(w.server.IoT.AttachThingPrincipal(checkLeft, certificate.ARN))
+		_, err = w.server.SQS.CreateQueue(checkLeft, nil)
+		ts.Check(err)
+		ts.Check(w.server.IoT.Publish(context.Background(), will.NamesFor("").WillTopic, []byte("{}"), 0, true))
+	},
+	"destroyed": func(w *world, ts *testscript.TestScript, args []string) {
+		ctx, cancel := context.WithTimeout(context.Background(), scriptPatience)
+		defer cancel()
+		stack, err := w.server.CloudFormation.Describe(localtest.Stack)
+		ts.Check(err)
+		ts.Check(w.server.CloudFormation.Delete(stack.ID))
+		_, err = w.server.CloudFormation.Await(ctx, stack.ID)
+		if got := fmt.Sprint(err); (args[0] == "") != (err == nil) || !regexp.MustCompile(args[0]).MatchString(got) {
+			ts.Fatalf("the deletion ended with %s, want %q", got, args[0])
+		}
+	},
+	"detach": func(w *world, ts *testscript.TestScript, _ []string) {
+		policy := w.server.IoT.ListPolicies()[0]
+		targets, err := w.server.IoT.ListTargetsForPolicy(policy.Name)
+		ts.Check(err)
+		for _, target := range targets {
+			ts.Check(w.server.IoT.DetachPolicy(policy.Name, target))
+		}
+	},
+	"clean": func(w *world, ts *testscript.TestScript, _ []string) {
+		for _, c := range w.server.IoT.ListCertificates() {
+			ts.Check(w.server.IoT.DetachThingPrincipal(checkLeft, c.ARN))
+			ts.Check(w.server.IoT.UpdateCertificate(c.ID, "INACTIVE"))
+			ts.Check(w.server.IoT.DeleteCertificate(c.ID))
+		}
+		ts.Check(w.server.IoT.DeleteThing(checkLeft))
+		url, err := w.server.SQS.GetQueueURL(checkLeft)
+		ts.Check(err)
+		ts.Check(w.server.SQS.DeleteQueue(url))
+		ts.Check(w.server.IoT.Publish(context.Background(), will.NamesFor("").WillTopic, nil, 0, true))
 	},
 	"unchanged": func(w *world, ts *testscript.TestScript, _ []string) {
 		if now := w.server.Leftovers(); !slices.Equal(now, w.before) {

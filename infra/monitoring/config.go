@@ -45,6 +45,10 @@ type Config struct {
 	// Account and Region are where the environment is deployed.
 	// Default: those of whoever deploys.
 	Account, Region string
+	// Tags of all resources that can have some, besides app and environment.
+	// In the settings: KEY=VALUE, several with commas between, or a JSON object.
+	// Default: none.
+	Tags map[string]string
 	// RemoveLogs has the log of failed actions deleted with the stack. Default: true.
 	RemoveLogs bool
 	// Approval has a pipeline ask a person before it deploys. Default: false.
@@ -113,6 +117,7 @@ func configFrom(context map[string]any, origin string, settings map[string]any) 
 	r.text("certs", &c.Certs)
 	r.text("account", &c.Account)
 	r.text("region", &c.Region)
+	r.pairs("tags", &c.Tags)
 	r.flag("removeLogs", &c.RemoveLogs)
 	r.flag("approval", &c.Approval)
 	r.flag("check", &c.Check)
@@ -200,6 +205,7 @@ func (c Config) problems() Problems {
 		p.add("checkLimit", fmt.Errorf("%d seconds: give %d to %d", c.CheckLimit/time.Second, simulator.MinLimit/time.Second, simulator.MaxLimit/time.Second))
 	}
 	p.add("architecture", c.Architecture.Validate())
+	p.add("tags", checkTags(c.Tags))
 	if c.Account != "" && !account.MatchString(c.Account) {
 		p.add("account", fmt.Errorf("%q is no AWS account: give its 12 digits, as text", c.Account))
 	}
@@ -256,6 +262,31 @@ func (c Config) checkCount() error {
 			len(c.Things), maxResources, fit)
 	}
 	return nil
+}
+
+// tagText is what tags of all services may have (IAM's are the strictest).
+var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+
+// maxTags leaves room for app, environment and the three of CloudFormation.
+const maxTags = 45
+
+func checkTags(tags map[string]string) error {
+	var problems []error
+	if len(tags) > maxTags {
+		problems = append(problems, fmt.Errorf("%d tags: at most %d are possible", len(tags), maxTags))
+	}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		value := tags[key]
+		switch {
+		case key == will.TagApp || key == will.TagEnvironment:
+			problems = append(problems, fmt.Errorf("%q is a tag of the stack's own: choose another key", key))
+		case key == "" || len([]rune(key)) > 128 || !tagText.MatchString(key) || strings.HasPrefix(strings.ToLower(key), "aws:"):
+			problems = append(problems, fmt.Errorf("key %q: use 1 to 128 letters, digits, spaces and _ . : / = + - @, and not aws: at the beginning", key))
+		case len([]rune(value)) > 256 || !tagText.MatchString(value):
+			problems = append(problems, fmt.Errorf("value %q of %s: use at most 256 letters, digits, spaces and _ . : / = + - @", value, key))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 func checkKeepAlive(d time.Duration) error {
@@ -448,6 +479,48 @@ func texts(value any) ([]string, bool) {
 			list = append(list, s)
 		}
 		return list, true
+	}
+	return nil, false
+}
+
+// pairs reads "a=1", "a=1,b=2", `{"a":"1"}` and an object of strings.
+func (r *reader) pairs(key string, into *map[string]string) {
+	value := r.lookup(key)
+	if value == nil {
+		return
+	}
+	found, ok := pairs(value)
+	if !ok {
+		r.problem(key, "%v are no tags: give KEY=VALUE, several with commas between, or a JSON object of strings", value)
+		return
+	}
+	*into = found
+}
+
+func pairs(value any) (map[string]string, bool) {
+	found := map[string]string{}
+	switch v := value.(type) {
+	case string:
+		if strings.HasPrefix(strings.TrimSpace(v), "{") {
+			return found, json.Unmarshal([]byte(v), &found) == nil
+		}
+		for _, item := range strings.Split(v, ",") {
+			name, text, ok := strings.Cut(item, "=")
+			if _, twice := found[strings.TrimSpace(name)]; twice || !ok {
+				return nil, false
+			}
+			found[strings.TrimSpace(name)] = strings.TrimSpace(text)
+		}
+		return found, true
+	case map[string]any:
+		for name, item := range v {
+			text, ok := item.(string)
+			if !ok {
+				return nil, false
+			}
+			found[name] = text
+		}
+		return found, true
 	}
 	return nil, false
 }

@@ -40,6 +40,16 @@ func TestContextBecomesConfig(t *testing.T) {
 			func(c *monitoring.Config) { c.Things = []string{"pump", "valve"} },
 		},
 		{
+			"tags on the command line",
+			map[string]any{"tags": "team=fleet, cost center=42"},
+			func(c *monitoring.Config) { c.Tags = map[string]string{"team": "fleet", "cost center": "42"} },
+		},
+		{
+			"tags in cdk.json",
+			map[string]any{"tags": map[string]any{"team": "fleet"}},
+			func(c *monitoring.Config) { c.Tags = map[string]string{"team": "fleet"} },
+		},
+		{
 			"seconds on the command line",
 			map[string]any{"keepAlive": "1200"},
 			func(c *monitoring.Config) { c.KeepAlive = 20 * time.Minute },
@@ -121,6 +131,10 @@ func TestEachProblemHasValueAndFix(t *testing.T) {
 		{"a setting that nothing is like", "colour", "red", `colour: is no setting: the README lists them under Options`},
 		{"part of an account", "account", "1234", `account: "1234" is no AWS account: give its 12 digits, as text`},
 		{"a place that is no region", "region", "Frankfurt", `region: "Frankfurt" is no AWS region: give one such as eu-central-1`},
+		{"a tag without a value", "tags", "team", `tags: team are no tags: give KEY=VALUE, several with commas between, or a JSON object of strings`},
+		{"a tag of the stack's own", "tags", "environment=x", `tags: "environment" is a tag of the stack's own: choose another key`},
+		{"a tag of AWS's", "tags", "AWS:x=1", `tags: key "AWS:x": use 1 to 128 letters, digits, spaces and _ . : / = + - @, and not aws: at the beginning`},
+		{"a tag that IAM does not take", "tags", "team=a&b", `tags: value "a&b" of team: use at most 256 letters, digits, spaces and _ . : / = + - @`},
 		{"neither yes nor no", "removeLogs", "perhaps", `removeLogs: perhaps is neither true nor false`},
 		{"no folder for keys", "certs", "", `certs: no folder for keys and CSRs: name one, such as certs`},
 		{"keep alive with a unit", "keepAlive", "30s", `keepAlive: 30s is no number of seconds: give a whole number, such as 30`},

@@ -38,6 +38,9 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 	if props.Env == nil {
 		props.Env = props.Config.env()
 	}
+	if props.Tags == nil {
+		props.Tags = props.Config.tags()
+	}
 	stack := awscdk.NewStack(scope, jsii.String(names.Stack), &props.StackProps)
 	devices := device.New(stack, "Devices", device.Props{
 		Things:         props.Devices,
@@ -81,6 +84,19 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 	}
 	addOutputs(stack, props.Config, devices, alarm, program)
 	return stack
+}
+
+// tags are the stack's, which CloudFormation gives to all of its resources that can
+// have some.
+func (c Config) tags() *map[string]*string {
+	tags := map[string]*string{will.TagApp: jsii.String(will.App)}
+	if c.Environment != "" {
+		tags[will.TagEnvironment] = jsii.String(c.Environment)
+	}
+	for key, value := range c.Tags {
+		tags[key] = jsii.String(value)
+	}
+	return &tags
 }
 
 // env is nil if account and region are those of whoever deploys.

@@ -123,25 +123,32 @@ func policyResult(p iot.Policy) result {
 	return result{PhysicalID: p.Name, Attributes: map[string]any{"Arn": p.ARN, "Id": p.Name}}
 }
 
-// deleteIoTPolicy deletes the versions that others added, too.
+// deleteIoTPolicy first deletes the versions that others added, whether or not the
+// policy is attached, as CloudFormation's handler does
+// (aws-cloudformation-resource-providers-iot, aws-iot-policy). AWS's error names the
+// policy only; here it also says what is attached, and what detaches it.
 func (s *Server) deleteIoTPolicy(r request) error {
 	versions, err := s.IoT.ListPolicyVersions(r.PhysicalID)
 	if err != nil {
 		return gone(err)
 	}
-	targets, err := s.IoT.ListTargetsForPolicy(r.PhysicalID)
-	if err != nil {
-		return gone(err)
-	}
 	for _, v := range versions {
-		if len(targets) > 0 || v.IsDefault {
-			continue // the deletion below says what is attached
+		if v.IsDefault {
+			continue
 		}
 		if err := gone(s.IoT.DeletePolicyVersion(r.PhysicalID, v.ID)); err != nil {
 			return err
 		}
 	}
-	return gone(s.IoT.DeletePolicy(r.PhysicalID))
+	err = gone(s.IoT.DeletePolicy(r.PhysicalID))
+	if err == nil {
+		return nil
+	}
+	targets, problem := s.IoT.ListTargetsForPolicy(r.PhysicalID)
+	for _, target := range targets {
+		err = fmt.Errorf("%w; attached is %[2]s: aws iot detach-policy --policy-name %[3]s --target %[2]s", err, target, r.PhysicalID)
+	}
+	return errors.Join(err, problem)
 }
 
 type policyAttachment struct{ PolicyName, Principal string }

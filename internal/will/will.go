@@ -35,6 +35,14 @@ const (
 	ConnectedQoS = 1
 )
 
+// Tags of all resources that can have some. The environment without a name has no
+// tag for it.
+const (
+	TagApp         = "app"
+	TagEnvironment = "environment"
+	App            = "lastwill"
+)
+
 // Keep alive as AWS IoT Core honours it: 1 to 29 seconds count as 30, zero and
 // more than 1200 as 1200, and silence is noticed after 1.5 times that
 // (developer guide, "MQTT", keep-alive).

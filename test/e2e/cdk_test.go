@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,10 +21,14 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
+	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
 	"lastwill/internal/keypair"
@@ -197,8 +202,13 @@ func (c *cloud) confirm(address string) {
 // mqttJS starts a device that is not ours, with the certificate of the stack.
 func (c *cloud) mqttJS(outputs map[string]string) (tell func(string)) {
 	c.t.Helper()
+	return c.mqttJSWith(outputs, outputs["CertificateId"])
+}
+
+// mqttJSWith does so with another certificate of the same thing.
+func (c *cloud) mqttJSWith(outputs map[string]string, id string) (tell func(string)) {
+	c.t.Helper()
 	thing := outputs["ThingName"]
-	id := outputs["CertificateId"]
 	described, err := iot.NewFromConfig(c.config()).DescribeCertificate(c.t.Context(), &iot.DescribeCertificateInput{CertificateId: &id})
 	check(c.t, err)
 	certificate := c.file("device.pem")
@@ -234,7 +244,7 @@ const willOfThing = `"client_id":"lwtThing"`
 func TestTheCDKCLIDeploysChangesAndDestroys(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t, filepath.Join(t.TempDir(), "data"))
-	assembly := c.synth("first", "email=ops@example.com")
+	assembly := c.synth("first", "email=ops@example.com", "tags=team=fleet")
 	c.cdk("bootstrap", "--app", assembly, "aws://"+c.status.Account+"/"+c.status.Region)
 	c.cdk("deploy", "--app", assembly, "--require-approval", "never")
 
@@ -242,7 +252,9 @@ func TestTheCDKCLIDeploysChangesAndDestroys(t *testing.T) {
 	if status != "CREATE_COMPLETE" || outputs["RuleName"] != "lastWillRule" {
 		t.Errorf("stack is %s with %v", status, outputs)
 	}
+	c.tagged(outputs, map[string]string{"app": "lastwill", "team": "fleet"})
 	c.confirm("ops@example.com")
+	c.alarmed()
 	seen := len(c.mails())
 	device := c.mqttJS(outputs)
 	device("drop")
@@ -257,9 +269,21 @@ func TestTheCDKCLIDeploysChangesAndDestroys(t *testing.T) {
 	}
 
 	// Another address and another topic: subscription replaced, rule, role and policy changed in place.
+	// Another key too, as docs/runbook.md has it: with a second certificate by hand the device stays.
+	c.certs = c.file("certs-new")
 	changed := c.synth("second", "email=night@example.com", "executedTopic=/lwt/other")
+	extra := c.certifyByHand(outputs)
+	rotated := c.mqttJSWith(outputs, extra)
+	before := outputs["CertificateId"]
 	c.cdk("deploy", "--app", changed, "--require-approval", "never", "--method", "direct")
 	status, outputs = c.stack("Lastwill")
+	if outputs["CertificateId"] == before {
+		t.Error("the stack's certificate was not replaced")
+	}
+	c.confirm("night@example.com")
+	seen = len(c.mails())
+	rotated("drop")
+	c.awaitMail(seen, willOfThing)
 	if status != "UPDATE_COMPLETE" || outputs["ExecutedTopic"] != "/lwt/other" {
 		t.Errorf("stack is %s with %v", status, outputs)
 	}
@@ -274,7 +298,6 @@ func TestTheCDKCLIDeploysChangesAndDestroys(t *testing.T) {
 		t.Errorf("subscriptions are %+v", subscriptions.Subscriptions)
 	}
 
-	c.confirm("night@example.com")
 	seen = len(c.mails())
 	c.mqttJS(outputs)("disconnect")
 	c.mqttJS(outputs)("drop")
@@ -283,8 +306,138 @@ func TestTheCDKCLIDeploysChangesAndDestroys(t *testing.T) {
 		t.Errorf("%d mails came of one that vanished and one that disconnected", got)
 	}
 
+	// What was attached by hand stands in the way, and is named; a second version of the policy does not.
+	things := iot.NewFromConfig(c.config())
+	policy := aws.String(outputs["PolicyName"])
+	_, err = things.CreatePolicyVersion(t.Context(), &iot.CreatePolicyVersionInput{PolicyName: policy, PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[]}`)})
+	check(t, err)
+	arn := "arn:aws:iot:" + c.status.Region + ":" + c.status.Account + ":cert/" + extra
+	_, err = things.DetachThingPrincipal(t.Context(), &iot.DetachThingPrincipalInput{ThingName: aws.String(outputs["ThingName"]), Principal: &arn})
+	check(t, err)
+	out, err := c.cdkCommand(t.Context(), "destroy", "--app", changed, "--force").CombinedOutput()
+	if command := "aws iot detach-policy --policy-name " + *policy + " --target " + arn; err == nil || !strings.Contains(string(out), command) {
+		t.Errorf("with another certificate attached, cdk destroy ended with %v, want %q in\n%s", err, command, out)
+	}
+	if code, left := c.leftovers(); code != 1 || !strings.Contains(left, "policy's target "+arn) {
+		t.Errorf("lwt leftovers ended with %d\n%s", code, left)
+	}
+	_, err = things.DetachPolicy(t.Context(), &iot.DetachPolicyInput{PolicyName: policy, Target: &arn})
+	check(t, err)
+	_, err = things.UpdateCertificate(t.Context(), &iot.UpdateCertificateInput{CertificateId: &extra, NewStatus: types.CertificateStatusInactive})
+	check(t, err)
+	_, err = things.DeleteCertificate(t.Context(), &iot.DeleteCertificateInput{CertificateId: &extra})
+	check(t, err)
 	c.cdk("destroy", "--app", changed, "--force")
 	c.nothingLeft("Lastwill")
+	if code, left := c.leftovers(); code != 0 {
+		t.Errorf("lwt leftovers ended with %d\n%s", code, left)
+	}
+}
+
+// leftovers runs lwt leftovers against the endpoint.
+func (c *cloud) leftovers(args ...string) (code int, output string) {
+	c.t.Helper()
+	cmd, stdout, stderr := command(c.t, program("lwt"), append([]string{"leftovers"}, args...)...)
+	cmd.Env = c.cdkCommand(c.t.Context()).Env
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		c.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), stdout.String() + stderr.String()
+}
+
+// tagged asks the APIs for the tags of what can have some.
+func (c *cloud) tagged(outputs map[string]string, want map[string]string) {
+	c.t.Helper()
+	ctx := c.t.Context()
+	got := map[string]map[string]string{}
+	things := iot.NewFromConfig(c.config())
+	for _, resource := range []string{"policy/" + outputs["PolicyName"], "rule/" + outputs["RuleName"]} {
+		out, err := things.ListTagsForResource(ctx, &iot.ListTagsForResourceInput{ResourceArn: aws.String("arn:aws:iot:" + c.status.Region + ":" + c.status.Account + ":" + resource)})
+		check(c.t, err)
+		got[resource] = map[string]string{}
+		for _, tag := range out.Tags {
+			got[resource][*tag.Key] = *tag.Value
+		}
+	}
+	topic, err := sns.NewFromConfig(c.config()).ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: aws.String(outputs["SNSTopicArn"])})
+	check(c.t, err)
+	got["topic"] = map[string]string{}
+	for _, tag := range topic.Tags {
+		got["topic"][*tag.Key] = *tag.Value
+	}
+	group := "arn:aws:logs:" + c.status.Region + ":" + c.status.Account + ":log-group:" + outputs["ErrorLogGroup"]
+	log, err := cloudwatchlogs.NewFromConfig(c.config()).ListTagsForResource(ctx, &cloudwatchlogs.ListTagsForResourceInput{ResourceArn: &group})
+	check(c.t, err)
+	got["log group"] = log.Tags
+	metrics := cloudwatch.NewFromConfig(c.config())
+	alarms, err := metrics.DescribeAlarms(ctx, nil)
+	check(c.t, err)
+	for _, a := range alarms.MetricAlarms {
+		out, err := metrics.ListTagsForResource(ctx, &cloudwatch.ListTagsForResourceInput{ResourceARN: a.AlarmArn})
+		check(c.t, err)
+		got[*a.AlarmName] = map[string]string{}
+		for _, tag := range out.Tags {
+			got[*a.AlarmName][*tag.Key] = *tag.Value
+		}
+	}
+	if len(got) != 4+4 {
+		c.t.Errorf("%d resources were asked for their tags", len(got))
+	}
+	for resource, tags := range got {
+		for key, value := range want {
+			if tags[key] != value {
+				c.t.Errorf("%s has the tags %v", resource, tags)
+			}
+		}
+	}
+}
+
+// alarmed publishes a will that is no JSON, and waits for what the alarm on that
+// tells, in the mail and through GetMetricData.
+func (c *cloud) alarmed() {
+	c.t.Helper()
+	seen := len(c.mails())
+	_, err := iotdataplane.NewFromConfig(c.config()).Publish(c.t.Context(), &iotdataplane.PublishInput{Topic: aws.String("/last/will/topic"), Payload: []byte("gone")})
+	check(c.t, err)
+	mail := c.awaitMail(seen, `ALARM: "lastWillRule-ParseError" in US East (N. Virginia)`)
+	if !strings.Contains(mail, "docs/runbook.md, ParseError") {
+		c.t.Errorf("the alarm's mail is\n%s", mail)
+	}
+	now := time.Now()
+	data, err := cloudwatch.NewFromConfig(c.config()).GetMetricData(c.t.Context(), &cloudwatch.GetMetricDataInput{
+		StartTime: aws.Time(now.Add(-time.Hour)), EndTime: &now,
+		MetricDataQueries: []cwtypes.MetricDataQuery{{Id: aws.String("errors"), MetricStat: &cwtypes.MetricStat{
+			Period: aws.Int32(3600), Stat: aws.String("Sum"), Metric: &cwtypes.Metric{
+				Namespace: aws.String("AWS/IoT"), MetricName: aws.String("ParseError"),
+				Dimensions: []cwtypes.Dimension{{Name: aws.String("RuleName"), Value: aws.String("lastWillRule")}},
+			},
+		}}},
+	})
+	check(c.t, err)
+	sum := 0.0
+	for _, v := range data.MetricDataResults[0].Values {
+		sum += v
+	}
+	if sum != 1 {
+		c.t.Errorf("ParseError is %v", data.MetricDataResults[0].Values)
+	}
+}
+
+// certifyByHand makes a second certificate for the thing, of the new key, with the
+// rights of the first.
+func (c *cloud) certifyByHand(outputs map[string]string) (id string) {
+	c.t.Helper()
+	ctx, things := c.t.Context(), iot.NewFromConfig(c.config())
+	csr, err := os.ReadFile(keypair.CSRFile(c.certs, outputs["ThingName"]))
+	check(c.t, err)
+	made, err := things.CreateCertificateFromCsr(ctx, &iot.CreateCertificateFromCsrInput{CertificateSigningRequest: aws.String(string(csr)), SetAsActive: true})
+	check(c.t, err)
+	_, err = things.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: aws.String(outputs["PolicyName"]), Target: made.CertificateArn})
+	check(c.t, err)
+	_, err = things.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: aws.String(outputs["ThingName"]), Principal: made.CertificateArn})
+	check(c.t, err)
+	return *made.CertificateId
 }
 
 // checked checks the stack as the README says, and looks at the mails that this brings.

@@ -1,0 +1,509 @@
+// Package leftovers finds what is still there of an environment: after its stack
+// is destroyed, what was left behind.
+//
+// It goes by names and tags, over the APIs of AWS: things and queues by the names of
+// the environment's things and of their checks, certificates by what they are
+// attached to, policies, rules and topics by name or by the tags app and environment,
+// roles and log groups by the names that CloudFormation makes for them.
+package leftovers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+	iottypes "github.com/aws/aws-sdk-go-v2/service/iot/types"
+	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+
+	"lastwill/internal/will"
+)
+
+// An Item is one thing that is still there.
+type Item struct {
+	// Kind such as certificate.
+	Kind string `json:"kind"`
+	// Name of it, as the command takes it.
+	Name string `json:"name"`
+	// Detail says what it belongs to or why it is there. May be empty.
+	Detail string `json:"detail,omitempty"`
+	// Command removes it.
+	Command string `json:"command"`
+}
+
+// Options of a search.
+type Options struct {
+	AWS aws.Config
+	// Environment as will.NamesFor takes it.
+	Environment string
+	// Assets also lists the objects of the bootstrap bucket, which carry no
+	// environment's name: all CDK apps of account and region share it.
+	Assets bool
+}
+
+// Find lists what is there, in the order in which it can be removed.
+func Find(ctx context.Context, o Options) ([]Item, error) {
+	f := &finder{
+		Options: o, names: will.NamesFor(o.Environment), iot: iot.NewFromConfig(o.AWS),
+		foreign: map[string]bool{},
+	}
+	f.generated = regexp.MustCompile(`^` + regexp.QuoteMeta(f.names.Stack) + `-[A-Za-z0-9]+-[A-Za-z0-9]+$`)
+	for _, look := range []struct {
+		what string
+		find func(context.Context) error
+	}{
+		{"stacks", f.stacks},
+		{"things", f.findThings},
+		{"policies", f.policies},
+		{"certificates", f.findCertificates},
+		{"topic rules", f.rules},
+		{"roles", f.roles},
+		{"log groups", f.logGroups},
+		{"alarms and dashboards", f.health},
+		{"SNS topics and subscriptions", f.topics},
+		{"queues", f.queues},
+		{"retained messages", f.retained},
+		{"assets", f.assets},
+	} {
+		if err := look.find(ctx); err != nil {
+			return nil, fmt.Errorf("look for %s: %w", look.what, err)
+		}
+	}
+	return f.items, nil
+}
+
+type finder struct {
+	Options
+	names will.Names
+	iot   *iot.Client
+	// generated are the names that CloudFormation makes for resources of the stack:
+	// the stack's, the logical ID, and something random.
+	generated *regexp.Regexp
+	// foreign are things of stacks of other environments.
+	foreign map[string]bool
+	// certificates are ARNs of what is attached to the environment's things and policies.
+	certificates []string
+	items        []Item
+}
+
+func (f *finder) add(kind, name, detail, command string, args ...any) {
+	f.items = append(f.items, Item{kind, name, detail, fmt.Sprintf(command, args...)})
+}
+
+func (f *finder) stacks(ctx context.Context) error {
+	pages := cloudformation.NewDescribeStacksPaginator(cloudformation.NewFromConfig(f.AWS), &cloudformation.DescribeStacksInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range page.Stacks {
+			switch {
+			case s.StackStatus == cfntypes.StackStatusDeleteComplete:
+			case aws.ToString(s.StackName) == f.names.Stack:
+				context := ""
+				if f.Environment != "" {
+					context = " -c environment=" + f.Environment
+				}
+				f.add("stack", *s.StackName, string(s.StackStatus), "npx cdk destroy --force%s", context)
+			default:
+				for _, o := range s.Outputs {
+					if aws.ToString(o.OutputKey) == "ThingName" {
+						for _, thing := range strings.Split(aws.ToString(o.OutputValue), ",") {
+							f.foreign[thing] = true
+						}
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// isThing tells the names of the environment's things, and of all that checks of
+// them make.
+func (f *finder) isThing(name string) bool {
+	thing, _, isCheck := cutLast(name, "-check-")
+	if !isCheck {
+		thing = name
+	}
+	if f.foreign[thing] {
+		return false
+	}
+	if f.Environment == "" {
+		return thing == will.ThingName
+	}
+	return strings.HasSuffix(thing, "-"+f.Environment)
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+func (f *finder) findThings(ctx context.Context) error {
+	pages := iot.NewListThingsPaginator(f.iot, &iot.ListThingsInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, t := range page.Things {
+			name := aws.ToString(t.ThingName)
+			if !f.isThing(name) {
+				continue
+			}
+			principals, err := f.iot.ListThingPrincipals(ctx, &iot.ListThingPrincipalsInput{ThingName: t.ThingName})
+			if err != nil {
+				return err
+			}
+			for _, p := range principals.Principals {
+				f.addCertificate(p)
+				f.add("thing's certificate", name, "attached is "+p, "aws iot detach-thing-principal --thing-name %s --principal %s", name, p)
+			}
+			f.add("thing", name, "", "aws iot delete-thing --thing-name %s", name)
+		}
+	}
+	return nil
+}
+
+func (f *finder) policies(ctx context.Context) error {
+	pages := iot.NewListPoliciesPaginator(f.iot, &iot.ListPoliciesInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, p := range page.Policies {
+			if err := f.policy(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *finder) policy(ctx context.Context, p iottypes.Policy) error {
+	name := aws.ToString(p.PolicyName)
+	if !f.generated.MatchString(name) {
+		if tagged, err := f.iotTagged(ctx, p.PolicyArn); err != nil || !tagged {
+			return err
+		}
+	}
+	targets, err := f.iot.ListTargetsForPolicy(ctx, &iot.ListTargetsForPolicyInput{PolicyName: p.PolicyName})
+	if err != nil {
+		return err
+	}
+	for _, target := range targets.Targets {
+		f.addCertificate(target)
+		f.add("policy's target", target, "attached to "+name, "aws iot detach-policy --policy-name %s --target %s", name, target)
+	}
+	versions, err := f.iot.ListPolicyVersions(ctx, &iot.ListPolicyVersionsInput{PolicyName: p.PolicyName})
+	if err != nil {
+		return err
+	}
+	for _, v := range versions.PolicyVersions {
+		if !v.IsDefaultVersion {
+			f.add("policy's version", name, "version "+*v.VersionId, "aws iot delete-policy-version --policy-name %s --policy-version-id %s", name, *v.VersionId)
+		}
+	}
+	f.add("IoT policy", name, "", "aws iot delete-policy --policy-name %s", name)
+	return nil
+}
+
+func (f *finder) iotTagged(ctx context.Context, arn *string) (bool, error) {
+	out, err := f.iot.ListTagsForResource(ctx, &iot.ListTagsForResourceInput{ResourceArn: arn})
+	if err != nil {
+		return false, ifGone(err)
+	}
+	tags := map[string]string{}
+	for _, t := range out.Tags {
+		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return f.tagged(tags), nil
+}
+
+func (f *finder) tagged(tags map[string]string) bool {
+	return tags[will.TagApp] == will.App && tags[will.TagEnvironment] == f.Environment
+}
+
+// findCertificates lists what is attached to the environment's things and policies: a
+// certificate itself has neither a name nor tags.
+func (f *finder) findCertificates(ctx context.Context) error {
+	for _, arn := range f.certificates {
+		_, id, isCertificate := cutLast(arn, ":cert/")
+		if !isCertificate {
+			continue // a group of things, or an identity of Cognito's
+		}
+		described, err := f.iot.DescribeCertificate(ctx, &iot.DescribeCertificateInput{CertificateId: &id})
+		if err != nil {
+			if err = ifGone(err); err != nil {
+				return err
+			}
+			continue
+		}
+		f.add("certificate", id, string(described.CertificateDescription.Status),
+			"aws iot update-certificate --certificate-id %[1]s --new-status INACTIVE && aws iot delete-certificate --certificate-id %[1]s", id)
+	}
+	return nil
+}
+
+func (f *finder) addCertificate(arn string) {
+	if !slices.Contains(f.certificates, arn) {
+		f.certificates = append(f.certificates, arn)
+	}
+}
+
+func (f *finder) rules(ctx context.Context) error {
+	pages := iot.NewListTopicRulesPaginator(f.iot, &iot.ListTopicRulesInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range page.Rules {
+			name := aws.ToString(r.RuleName)
+			if name != f.names.Rule {
+				if tagged, err := f.iotTagged(ctx, r.RuleArn); err != nil {
+					return err
+				} else if !tagged {
+					continue
+				}
+			}
+			f.add("topic rule", name, "", "aws iot delete-topic-rule --rule-name %s", name)
+		}
+	}
+	return nil
+}
+
+func (f *finder) roles(ctx context.Context) error {
+	client := iam.NewFromConfig(f.AWS)
+	pages := iam.NewListRolesPaginator(client, &iam.ListRolesInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range page.Roles {
+			name := aws.ToString(r.RoleName)
+			if !f.generated.MatchString(name) {
+				continue
+			}
+			inline, err := client.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: r.RoleName})
+			if err != nil {
+				return err
+			}
+			for _, p := range inline.PolicyNames {
+				f.add("role's policy", name, p, "aws iam delete-role-policy --role-name %s --policy-name %s", name, p)
+			}
+			f.add("role", name, "", "aws iam delete-role --role-name %s", name)
+		}
+	}
+	return nil
+}
+
+func (f *finder) logGroups(ctx context.Context) error {
+	pages := cloudwatchlogs.NewDescribeLogGroupsPaginator(cloudwatchlogs.NewFromConfig(f.AWS), &cloudwatchlogs.DescribeLogGroupsInput{
+		LogGroupNamePrefix: aws.String(f.names.Stack + "-"),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, g := range page.LogGroups {
+			if name := aws.ToString(g.LogGroupName); f.generated.MatchString(name) {
+				f.add("log group", name, "", "aws logs delete-log-group --log-group-name %s", name)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *finder) health(ctx context.Context) error {
+	client := cloudwatch.NewFromConfig(f.AWS)
+	alarms := cloudwatch.NewDescribeAlarmsPaginator(client, &cloudwatch.DescribeAlarmsInput{AlarmNamePrefix: aws.String(f.names.Rule + "-")})
+	for alarms.HasMorePages() {
+		page, err := alarms.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, a := range page.MetricAlarms {
+			f.add("alarm", *a.AlarmName, "", "aws cloudwatch delete-alarms --alarm-names %s", *a.AlarmName)
+		}
+	}
+	dashboards, err := client.ListDashboards(ctx, &cloudwatch.ListDashboardsInput{DashboardNamePrefix: &f.names.Stack})
+	if err != nil {
+		return err
+	}
+	for _, d := range dashboards.DashboardEntries {
+		if *d.DashboardName == f.names.Stack {
+			f.add("dashboard", *d.DashboardName, "", "aws cloudwatch delete-dashboards --dashboard-names %s", *d.DashboardName)
+		}
+	}
+	return nil
+}
+
+func (f *finder) topics(ctx context.Context) error {
+	client := sns.NewFromConfig(f.AWS)
+	topics := sns.NewListTopicsPaginator(client, &sns.ListTopicsInput{})
+	ours := map[string]bool{}
+	for topics.HasMorePages() {
+		page, err := topics.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, t := range page.Topics {
+			arn := aws.ToString(t.TopicArn)
+			if _, name, _ := cutLast(arn, ":"); name != f.names.SNSTopic {
+				out, err := client.ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: t.TopicArn})
+				if err != nil {
+					if err = ifGone(err); err != nil {
+						return err
+					}
+					continue
+				}
+				tags := map[string]string{}
+				for _, t := range out.Tags {
+					tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+				}
+				if !f.tagged(tags) {
+					continue
+				}
+			}
+			ours[arn] = true
+			f.add("SNS topic", arn, "", "aws sns delete-topic --topic-arn %s", arn)
+		}
+	}
+	subscriptions := sns.NewListSubscriptionsPaginator(client, &sns.ListSubscriptionsInput{})
+	for subscriptions.HasMorePages() {
+		page, err := subscriptions.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range page.Subscriptions {
+			topic := aws.ToString(s.TopicArn)
+			if _, name, _ := cutLast(topic, ":"); name != f.names.SNSTopic && !ours[topic] {
+				continue
+			}
+			if arn := aws.ToString(s.SubscriptionArn); strings.HasPrefix(arn, "arn:") {
+				f.add("subscription", arn, aws.ToString(s.Endpoint), "aws sns unsubscribe --subscription-arn %s", arn)
+				continue
+			}
+			f.add("pending subscription", aws.ToString(s.Endpoint), "of "+topic, "# none: nobody confirmed it, it disappears by itself after two to three days")
+		}
+	}
+	return nil
+}
+
+// queues are made by checks only.
+func (f *finder) queues(ctx context.Context) error {
+	pages := sqs.NewListQueuesPaginator(sqs.NewFromConfig(f.AWS), &sqs.ListQueuesInput{MaxResults: aws.Int32(1000)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, url := range page.QueueUrls {
+			if _, name, _ := cutLast(url, "/"); strings.Contains(name, "-check-") && f.isThing(name) {
+				f.add("queue", name, "of a check", "aws sqs delete-queue --queue-url %s", url)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *finder) retained(ctx context.Context) error {
+	client, err := f.dataClient(ctx)
+	if err != nil {
+		return err
+	}
+	pages := iotdataplane.NewListRetainedMessagesPaginator(client, &iotdataplane.ListRetainedMessagesInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, m := range page.RetainedTopics {
+			if topic := aws.ToString(m.Topic); f.isTopic(topic) {
+				f.add("retained message", topic, "", "aws iot-data publish --retain --topic '%s'", topic)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *finder) isTopic(topic string) bool {
+	if f.Environment != "" {
+		return strings.HasPrefix(topic, "/"+f.Environment+"/")
+	}
+	return slices.Contains([]string{f.names.WillTopic, f.names.ConnectedTopic, f.names.ExecutedTopic}, topic)
+}
+
+// dataClient speaks with the message broker's own API, which is elsewhere unless
+// all of AWS is at one endpoint.
+func (f *finder) dataClient(ctx context.Context) (*iotdataplane.Client, error) {
+	client := iotdataplane.NewFromConfig(f.AWS)
+	if client.Options().BaseEndpoint != nil {
+		return client, nil
+	}
+	out, err := f.iot.DescribeEndpoint(ctx, &iot.DescribeEndpointInput{EndpointType: aws.String("iot:Data-ATS")})
+	if err != nil {
+		return nil, err
+	}
+	return iotdataplane.NewFromConfig(f.AWS, func(o *iotdataplane.Options) {
+		o.BaseEndpoint = aws.String("https://" + aws.ToString(out.EndpointAddress))
+	}), nil
+}
+
+func (f *finder) assets(ctx context.Context) error {
+	if !f.Assets {
+		return nil
+	}
+	who, err := sts.NewFromConfig(f.AWS).GetCallerIdentity(ctx, nil)
+	if err != nil {
+		return err
+	}
+	bucket := fmt.Sprintf("cdk-hnb659fds-assets-%s-%s", aws.ToString(who.Account), f.AWS.Region)
+	pages := s3.NewListObjectsV2Paginator(s3.NewFromConfig(f.AWS, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
+		&s3.ListObjectsV2Input{Bucket: &bucket})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if code := (smithy.APIError)(nil); errors.As(err, &code) && code.ErrorCode() == "NoSuchBucket" {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, object := range page.Contents {
+			f.add("asset", *object.Key, "in "+bucket+", of any CDK app", "aws s3 rm s3://%s/%s", bucket, *object.Key)
+		}
+	}
+	return nil
+}
+
+// ifGone takes what went away meanwhile for no error.
+func ifGone(err error) error {
+	var code smithy.APIError
+	if errors.As(err, &code) && strings.Contains(code.ErrorCode(), "NotFound") {
+		return nil
+	}
+	return err
+}
