@@ -102,10 +102,13 @@ func (e *env) reasons(x expr, held bool) []Reason {
 }
 
 // inputs are the values in an expression that depend on the message. Those
-// inside a nested SELECT have no single value.
+// inside a nested SELECT have no single value, and * is what its reader has
+// before them; with encode it need not even be JSON.
 func (e *env) inputs(x expr) []Input {
 	switch x := x.(type) {
-	case *path, *member, *variable, *star:
+	case *star:
+		return nil
+	case *path, *member, *variable:
 		return []Input{{sqlOf(x), shown(x.eval(e))}}
 	case *call:
 		in := Input{sqlOf(x), shown(x.eval(e))}

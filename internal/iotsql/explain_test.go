@@ -26,6 +26,23 @@ func TestExplainSaysWhatHeld(t *testing.T) {
 	}
 }
 
+func TestExplainTakesPayloadsThatAreNoJSONObject(t *testing.T) {
+	t.Parallel()
+	rule, err := Compile("SELECT * FROM 't' WHERE encode(*, 'base64') = 'eA=='", V2016)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for payload, want := range map[string]string{
+		"x": "",
+		"y": `encode(*, 'base64') = 'eA==' is false: encode(*, 'base64') is "eQ=="`,
+	} {
+		got, err := rule.Explain(&Message{Topic: "t", Payload: []byte(payload)})
+		if err != nil || got.Fired != (want == "") || got.String() != want {
+			t.Errorf("%s: got %q, %v, want %q", payload, got, err, want)
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	const payload = `{"temp":40,"color":"red","on":"true","none":null,"list":[1,2],"o":{"k":1},"long":"` + "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789" + `"}`
