@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // scriptPatience is how long an event may take before a script gives up on it. It only
 // matters to scripts that fail.
-const scriptPatience = 30 * time.Second
+const scriptPatience = 2 * time.Minute
 
 // A world is what a script's commands share: an endpoint with the scenario, if
 // the script has asked for one.

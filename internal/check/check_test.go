@@ -31,7 +31,7 @@ import (
 
 // patience is how long an event may take before a test gives up on it. It only
 // matters to tests that fail.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func must(t testing.TB, err error) {
 	t.Helper()

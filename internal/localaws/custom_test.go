@@ -115,7 +115,7 @@ func (c *cloud) customStack(t *testing.T, do string, more object) []byte {
 	maps.Copy(properties, more)
 	seconds := 20
 	if do == "hang" && more == nil {
-		seconds = 1
+		seconds = 5
 	}
 	template := object{
 		"Resources": object{
@@ -212,7 +212,7 @@ func TestACustomResourceThatFailsRollsBack(t *testing.T) {
 		{"it says no", "fail", nil, []string{"Received response status [FAILED] from custom resource. Message returned: the rule did not match (RequestId: "}},
 		{"it crashes", "exit", nil, []string{"did not receive a response", "exit status 1"}},
 		{"it says nothing", "say nothing", nil, []string{"did not receive a response"}},
-		{"it hangs beyond its own time", "hang", nil, []string{"did not receive a response", "Task timed out after 1.00 seconds"}},
+		{"it hangs beyond its own time", "hang", nil, []string{"did not receive a response", "Task timed out after 5.00 seconds"}},
 		{"its role may not", "create a thing", object{"Thing": "yours"}, []string{"AccessDenied", "is not authorized to perform: iot:CreateThing", "thing/yours"}},
 	} {
 		t.Run(test.claim, func(t *testing.T) {

@@ -34,7 +34,7 @@ import (
 	"lastwill/internal/keypair"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A cloud is a running `lwt local`, seen only from outside: by the CDK CLI, the
 // SDK, MQTT clients and its mailbox's files.

@@ -28,7 +28,7 @@ import (
 
 // patience is how long something may take to be seen. It only matters to tests
 // that fail.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 var names = will.NamesFor("")
 

@@ -18,7 +18,7 @@ import (
 
 // patience is how long an event may take before a test gives up on it. It only
 // matters to tests that fail.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // maxLineBytes has room for the largest payload of AWS IoT Core, 128 KB, in
 // hexadecimal.

@@ -20,7 +20,7 @@ import (
 const Stack = "Lastwill"
 
 // patience is how long the endpoint may take. It only matters to tests that fail.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Deploy starts an endpoint that ends with the test, and deploys the scenario's
 // template as the CDK app synthesizes it.
