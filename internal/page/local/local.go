@@ -121,7 +121,7 @@ func (p *Page) Serve(s *localaws.Server) http.Handler {
 			<-s.Closing()
 			cancel()
 		}()
-		go p.watch(ctx, s.Mailbox)
+		go p.watch(ctx, s.Mailbox, len(s.Mailbox.List()))
 	}
 	return page.New(options)
 }
@@ -130,9 +130,10 @@ func (p *Page) Serve(s *localaws.Server) http.Handler {
 // only the number counts.
 const atLeisure = 100
 
-// watch tells the page of each mail that arrives.
-func (p *Page) watch(ctx context.Context, box *mail.Mailbox) {
-	for seen := 0; ; {
+// watch tells the page of each mail that arrives after those that were there when
+// the endpoint started.
+func (p *Page) watch(ctx context.Context, box *mail.Mailbox, seen int) {
+	for {
 		mails, err := box.Wait(ctx, seen)
 		if err != nil {
 			return
