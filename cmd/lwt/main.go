@@ -18,6 +18,7 @@ type command struct {
 var commands = []command{
 	{"check", "prove a deployed stack end to end, and name the link that broke", runCheck},
 	{"demo", "deploy on this machine, lose a device, see the e-mail", runDemo},
+	{"ephemeral", "create, check and always destroy an environment", runEphemeral},
 	{"leftovers", "list what is still there of an environment", runLeftovers},
 	{"local", "a local AWS endpoint: cdk deploy, aws, devices, e-mails", runLocal},
 	{"rule", "try the SQL statements of topic rules: eval, explain, test", runRule},

@@ -45,6 +45,10 @@ type Item struct {
 	Command string `json:"command"`
 }
 
+// PendingSubscription is the kind of an Item that nothing can remove, and that
+// disappears by itself.
+const PendingSubscription = "pending subscription"
+
 // Options of a search.
 type Options struct {
 	AWS aws.Config
@@ -407,7 +411,7 @@ func (f *finder) topics(ctx context.Context) error {
 				f.add("subscription", arn, aws.ToString(s.Endpoint), "aws sns unsubscribe --subscription-arn %s", arn)
 				continue
 			}
-			f.add("pending subscription", aws.ToString(s.Endpoint), "of "+topic, "# none: nobody confirmed it, it disappears by itself after two to three days")
+			f.add(PendingSubscription, aws.ToString(s.Endpoint), "of "+topic, "# none: nobody confirmed it, it disappears by itself after two to three days")
 		}
 	}
 	return nil

@@ -10,8 +10,10 @@ package will
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -97,6 +99,28 @@ func NamesFor(environment string) Names {
 	n.ConnectedTopic = n.Topic("/lwt/connected/topic")
 	n.ExecutedTopic = n.Topic("/lwt/executed")
 	return n
+}
+
+// maxEphemeral bounds the names of environments that are made from others; things
+// and topics must fit beside them.
+const maxEphemeral = 32
+
+var notInEnvironment = regexp.MustCompile(`[^a-zA-Z0-9]+`)
+
+// EnvironmentFor makes the name of an environment from that of a branch or the
+// like. Each run of characters that it cannot have becomes a hyphen, and what is too
+// long is cut; the name then ends in a hash, so that two branches do not get one
+// environment.
+func EnvironmentFor(branch string) (string, error) {
+	name := strings.Trim(notInEnvironment.ReplaceAllString(branch, "-"), "-")
+	if name == "" {
+		return "", fmt.Errorf("%q has no letter or digit that could name an environment", branch)
+	}
+	if name != branch || len(name) > maxEphemeral {
+		hash := fmt.Sprintf("-%x", sha256.Sum256([]byte(branch)))[:7]
+		name = strings.TrimRight(name[:min(len(name), maxEphemeral-len(hash))], "-") + hash
+	}
+	return name, nil
 }
 
 // Topic returns the name of an MQTT topic of this environment.

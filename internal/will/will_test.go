@@ -93,3 +93,21 @@ func TestCheckTopicName(t *testing.T) {
 		})
 	}
 }
+
+func TestEnvironmentForABranch(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ branch, want string }{
+		{"pr-123", "pr-123"},
+		{"feature/FOO_bar", "feature-FOO-bar-7b3b5e"},
+		{"feature-FOO-bar", "feature-FOO-bar"},
+		{"--wip--", "wip-d66460"},
+		{strings.Repeat("long", 20), "longlonglonglonglonglongl-5aa1dc"},
+		{"///", ""},
+		{"", ""},
+	} {
+		got, err := EnvironmentFor(c.branch)
+		if got != c.want || (err != nil) != (c.want == "") || len(got) > 32 {
+			t.Errorf("EnvironmentFor(%q) = %q, %v; want %q", c.branch, got, err, c.want)
+		}
+	}
+}
