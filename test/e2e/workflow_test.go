@@ -93,6 +93,7 @@ func TestTheWorkflowDeploysChecksAndDestroys(t *testing.T) {
 	}
 	c.confirm("ops@example.com")
 	run(w.step(t, "destroy", "Destroy"))
+	run(w.step(t, "destroy", "Leftovers"))
 	c.nothingLeft("Lastwill-" + environment)
 }
 
