@@ -20,8 +20,8 @@ demo: node_modules/.package-lock.json
 ## test: lint and all tests
 test: tools lint
 	go vet ./...
-	go test -race $$(go list ./... | grep -v -e /infra -e /constructs)
-	go test $(JSII)
+	go test -timeout 40m -race $$(go list ./... | grep -v -e /infra -e /constructs)
+	go test -timeout 40m $(JSII)
 
 ## lint: the pinned linters, and whether go.mod is tidy
 lint:
