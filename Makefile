@@ -30,7 +30,7 @@ lint:
 	go tool -modfile=tools/go.mod actionlint
 
 ## bench: the figures, next to their peers
-bench: tools
+bench: tools test/bench/synth/node_modules/.package-lock.json
 	go test -run '^$$' -bench . -benchtime 1x ./test/bench ./test/page
 	cd test/bench/iotsql && go test -run '^$$' -bench .
 	go test -run '^$$' -bench Rules ./internal/localaws/iot
@@ -53,6 +53,11 @@ test/e2e/node_modules/.package-lock.json: test/e2e/package.json test/e2e/package
 # axe, which knows the accessibility rules.
 test/page/node_modules/.package-lock.json: test/page/package.json test/page/package-lock.json
 	cd test/page && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The CDK in JavaScript and TypeScript, the peers of BenchmarkSynth.
+test/bench/synth/node_modules/.package-lock.json: test/bench/synth/package.json test/bench/synth/package-lock.json
+	cd test/bench/synth && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # Independent peers that the tests and benchmarks talk to, a C compiler for -race, and a browser.
