@@ -82,7 +82,12 @@ var thisProgram = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, err := os.ReadFile(name)
+	return functionCode(name)
+})
+
+// functionCode is a function's code: a zip with the program in it.
+func functionCode(file string) ([]byte, error) {
+	program, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +104,7 @@ var thisProgram = sync.OnceValues(func() ([]byte, error) {
 	}
 	err = z.Close()
 	return b.Bytes(), err
-})
+}
 
 // customStack is a stack with a custom resource that does something.
 func (c *cloud) customStack(t *testing.T, do string, more object) []byte {

@@ -17,22 +17,24 @@ func (s *Server) countIoT(e iot.Event) {
 	count := func(metric string, dimensions map[string]string) {
 		s.CloudWatch.Count(cloudwatch.Metric{Namespace: "AWS/IoT", Name: metric, Dimensions: dimensions})
 	}
-	rule := map[string]string{"RuleName": e.Rule}
 	switch e.Kind {
 	case iot.Connected:
 		count("Connect.Success", map[string]string{"Protocol": "MQTT"})
 	case iot.Matched, iot.NotMatched:
+		rule := map[string]string{"RuleName": e.Rule}
 		count("TopicMatch", rule)
 		if errors.Is(e.Err, iotsql.ErrPayload) {
 			count("ParseError", rule)
 		}
 	case iot.ActionDone, iot.ActionFailed:
-		metric := map[iot.EventKind]string{iot.ActionDone: "Success", iot.ActionFailed: "Failure"}[e.Kind]
+		metric := "Success"
+		if e.Kind == iot.ActionFailed {
+			metric = "Failure"
+		}
 		if e.ErrorAction {
 			metric = "ErrorAction" + metric
 		}
-		rule["ActionType"] = strings.TrimSuffix(e.Action, "Action")
-		count(metric, rule)
+		count(metric, map[string]string{"RuleName": e.Rule, "ActionType": strings.TrimSuffix(e.Action, "Action")})
 	}
 }
 

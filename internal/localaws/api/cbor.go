@@ -56,11 +56,7 @@ func (f cborFront) serve(w http.ResponseWriter, c *call) error {
 }
 
 func (f cborFront) fail(w http.ResponseWriter, c *call, err *awsapi.Error) {
-	fault := "Sender"
-	if err.Status >= http.StatusInternalServerError {
-		fault = "Receiver"
-	}
-	w.Header().Set("X-Amzn-Query-Error", cmp.Or(f.queryCodes[err.Code], err.Code)+";"+fault)
+	w.Header().Set("X-Amzn-Query-Error", cmp.Or(f.queryCodes[err.Code], err.Code)+";"+faultOf(err))
 	writeCBOR(w, c, err.Status, struct {
 		Type    string `cbor:"__type"`
 		Message string `cbor:"message"`

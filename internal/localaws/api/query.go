@@ -50,10 +50,6 @@ func (f queryFront) serve(w http.ResponseWriter, c *call) error {
 }
 
 func (f queryFront) fail(w http.ResponseWriter, c *call, err *awsapi.Error) {
-	fault := "Sender"
-	if err.Status >= http.StatusInternalServerError {
-		fault = "Receiver"
-	}
 	writeXML(w, c, err.Status, struct {
 		XMLName   xml.Name `xml:"ErrorResponse"`
 		Namespace string   `xml:"xmlns,attr,omitempty"`
@@ -61,7 +57,15 @@ func (f queryFront) fail(w http.ResponseWriter, c *call, err *awsapi.Error) {
 		Code      string   `xml:"Error>Code"`
 		Message   string   `xml:"Error>Message"`
 		RequestID string   `xml:"RequestId"`
-	}{Namespace: f.namespace, Type: fault, Code: err.Code, Message: err.Message, RequestID: c.id})
+	}{Namespace: f.namespace, Type: faultOf(err), Code: err.Code, Message: err.Message, RequestID: c.id})
+}
+
+// faultOf says whose fault an error is, in the words of the Query protocol.
+func faultOf(err *awsapi.Error) string {
+	if err.Status >= http.StatusInternalServerError {
+		return "Receiver"
+	}
+	return "Sender"
 }
 
 // named is an operation's name as messages show it.
