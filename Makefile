@@ -6,6 +6,9 @@ SHELL := /bin/bash
 
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 export CDK_DISABLE_CLI_TELEMETRY := 1
+# golangci-lint remembers findings by content with the folder they were in, and
+# cannot read its exceptions there once that checkout is gone: each has its own.
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 
 # Packages whose tests run jsii, which must not run twice in one process and does
 # not stand -race.
