@@ -21,7 +21,9 @@ Usage: lwt leftovers [FLAGS]
 
 It goes by the names of the environment, those that lwt check gives to what it
 makes, and the tags app and environment. Without an environment it knows no other
-thing than lwtThing.
+thing than lwtThing; with one, all whose names end in it, but for those of stacks of
+other environments. A certificate that is attached to nothing it cannot tell: AWS
+IoT has neither names nor tags for certificates.
 
 Exit codes: 0 nothing is left; 1 something is, or it could not be found out;
 2 wrong usage.

@@ -15,8 +15,8 @@
 //     sns:Subscribe, Unsubscribe, ListSubscriptionsByTopic;
 //   - logs:FilterLogEvents on the log group of failed actions.
 //
-// Everything that it makes has a name that begins with will.CheckPrefix, a
-// certificate in its common name.
+// Everything that it makes has a name that begins with will.CheckPrefix, but the
+// certificate: it has no name, and is attached to the thing.
 package check
 
 import (

@@ -4,7 +4,11 @@
 // It goes by names and tags, over the APIs of AWS: things and queues by the names of
 // the environment's things and of their checks, certificates by what they are
 // attached to, policies, rules and topics by name or by the tags app and environment,
-// roles and log groups by the names that CloudFormation makes for them.
+// roles, functions and log groups by the names that CloudFormation makes for them.
+//
+// It cannot tell whose a certificate is that is attached to nothing: AWS IoT has no
+// tags for certificates, and their subject may be its own (developer guide,
+// "Tagging your AWS IoT resources" and "Create AWS IoT client certificates").
 package leftovers
 
 import (
@@ -24,6 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	iottypes "github.com/aws/aws-sdk-go-v2/service/iot/types"
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -75,6 +80,7 @@ func Find(ctx context.Context, o Options) ([]Item, error) {
 		{"policies", f.policies},
 		{"certificates", f.findCertificates},
 		{"topic rules", f.rules},
+		{"functions", f.functions},
 		{"roles", f.roles},
 		{"log groups", f.logGroups},
 		{"alarms and dashboards", f.health},
@@ -297,6 +303,54 @@ func (f *finder) rules(ctx context.Context) error {
 	return nil
 }
 
+// uncut is how much of a stack's name is surely in the generated names of roles and
+// functions, which have at most 64 characters.
+const uncut = 24
+
+// isGenerated tells the generated names of the stack's roles and functions. Those
+// that were cut are known by their tags.
+func (f *finder) isGenerated(name string, tags func() (map[string]string, error)) (bool, error) {
+	if f.generated.MatchString(name) {
+		return true, nil
+	}
+	if !strings.HasPrefix(name, f.names.Stack[:min(len(f.names.Stack), uncut)]) {
+		return false, nil
+	}
+	found, err := tags()
+	if err != nil {
+		return false, ifGone(err)
+	}
+	return f.tagged(found), nil
+}
+
+func (f *finder) functions(ctx context.Context) error {
+	client := lambda.NewFromConfig(f.AWS)
+	pages := lambda.NewListFunctionsPaginator(client, &lambda.ListFunctionsInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, function := range page.Functions {
+			name := aws.ToString(function.FunctionName)
+			ours, err := f.isGenerated(name, func() (map[string]string, error) {
+				out, err := client.ListTags(ctx, &lambda.ListTagsInput{Resource: function.FunctionArn})
+				if err != nil {
+					return nil, err
+				}
+				return out.Tags, nil
+			})
+			if err != nil {
+				return err
+			}
+			if ours {
+				f.add("function", name, "", "aws lambda delete-function --function-name %s", name)
+			}
+		}
+	}
+	return nil
+}
+
 func (f *finder) roles(ctx context.Context) error {
 	client := iam.NewFromConfig(f.AWS)
 	pages := iam.NewListRolesPaginator(client, &iam.ListRolesInput{})
@@ -307,7 +361,21 @@ func (f *finder) roles(ctx context.Context) error {
 		}
 		for _, r := range page.Roles {
 			name := aws.ToString(r.RoleName)
-			if !f.generated.MatchString(name) {
+			ours, err := f.isGenerated(name, func() (map[string]string, error) {
+				role, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: r.RoleName}) // lists have no tags
+				if err != nil {
+					return nil, err
+				}
+				tags := map[string]string{}
+				for _, t := range role.Role.Tags {
+					tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+				}
+				return tags, nil
+			})
+			if err != nil {
+				return err
+			}
+			if !ours {
 				continue
 			}
 			inline, err := client.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: r.RoleName})
@@ -323,18 +391,23 @@ func (f *finder) roles(ctx context.Context) error {
 	return nil
 }
 
+// logGroups are the stack's, and those that Lambda makes for functions which have
+// none.
 func (f *finder) logGroups(ctx context.Context) error {
-	pages := cloudwatchlogs.NewDescribeLogGroupsPaginator(cloudwatchlogs.NewFromConfig(f.AWS), &cloudwatchlogs.DescribeLogGroupsInput{
-		LogGroupNamePrefix: aws.String(f.names.Stack + "-"),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, g := range page.LogGroups {
-			if name := aws.ToString(g.LogGroupName); f.generated.MatchString(name) {
-				f.add("log group", name, "", "aws logs delete-log-group --log-group-name %s", name)
+	client := cloudwatchlogs.NewFromConfig(f.AWS)
+	for _, of := range []string{"", "/aws/lambda/"} {
+		pages := cloudwatchlogs.NewDescribeLogGroupsPaginator(client, &cloudwatchlogs.DescribeLogGroupsInput{
+			LogGroupNamePrefix: aws.String(of + f.names.Stack + "-"),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return err
+			}
+			for _, g := range page.LogGroups {
+				if name := aws.ToString(g.LogGroupName); f.generated.MatchString(strings.TrimPrefix(name, of)) {
+					f.add("log group", name, "", "aws logs delete-log-group --log-group-name %s", name)
+				}
 			}
 		}
 	}
@@ -506,7 +579,7 @@ func (f *finder) assets(ctx context.Context) error {
 // ifGone takes what went away meanwhile for no error.
 func ifGone(err error) error {
 	var code smithy.APIError
-	if errors.As(err, &code) && strings.Contains(code.ErrorCode(), "NotFound") {
+	if errors.As(err, &code) && (strings.Contains(code.ErrorCode(), "NotFound") || code.ErrorCode() == "NoSuchEntity") {
 		return nil
 	}
 	return err

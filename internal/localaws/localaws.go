@@ -213,7 +213,7 @@ func (s *Server) serve(page func(*Server) http.Handler) {
 	}
 	aws := api.New(api.Services{
 		Account: Account, Keys: s.keys,
-		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Logs: s.Logs, SNS: s.SNS, SQS: s.SQS, CloudWatch: s.CloudWatch,
+		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Lambda: s.Lambda, Logs: s.Logs, SNS: s.SNS, SQS: s.SQS, CloudWatch: s.CloudWatch,
 	})
 	s.http = &http.Server{
 		Handler: s.durable(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

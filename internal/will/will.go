@@ -144,8 +144,7 @@ func (n Names) Thing(name string) string {
 const maxCheckName = 64
 
 // CheckPrefix begins the names of all that checks of a thing's stack make: things,
-// client IDs, queues, and the common names of certificates. What a check could
-// not remove is found by it.
+// client IDs and queues. What a check could not remove is found by it.
 func CheckPrefix(thing string) string {
 	const suffix = "-check-"
 	// Things may have colons in their names, queues may not.

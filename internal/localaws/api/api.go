@@ -30,6 +30,7 @@ import (
 	"lastwill/internal/localaws/cloudwatch"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/lambda"
 	"lastwill/internal/localaws/logs"
 	"lastwill/internal/localaws/policy"
 	"lastwill/internal/localaws/s3"
@@ -61,6 +62,7 @@ type Services struct {
 
 	CloudFormation *cloudformation.Service
 	S3             *s3.Service
+	Lambda         *lambda.Service
 	Logs           *logs.Service
 	SNS            *sns.Service
 	SQS            *sqs.Service
@@ -124,6 +126,7 @@ func New(s Services) http.Handler {
 
 		"cloudformation": cloudformationFront(s),
 		"s3":             newS3Front(s),
+		"lambda":         lambdaFront(s),
 		"logs":           logsFront(s),
 		"sns":            snsFront(s),
 		"sqs":            newSQSFront(s),

@@ -59,8 +59,8 @@ func TestMissingServiceAnswersInItsOwnProtocol(t *testing.T) {
 			`<Message>DescribeLoadBalancers of elasticloadbalancing is not available: this local endpoint does not have it</Message>`,
 		},
 		{
-			"lambda", "GET", "/2015-03-31/functions/", "", nil,
-			`"message":"GET /2015-03-31/functions/ of lambda is not available: this local endpoint does not have it"`,
+			"apigateway", "GET", "/restapis", "", nil,
+			`"message":"GET /restapis of apigateway is not available: this local endpoint does not have it"`,
 		},
 	} {
 		t.Run(test.service, func(t *testing.T) {
