@@ -36,6 +36,9 @@ type Connection struct {
 
 	SourceIP, TargetIP     string
 	SourcePort, TargetPort int
+
+	// version counts the connections of the client ID while it is known.
+	version int64
 }
 
 // connections remembers who is connected, and who was a short time ago.
@@ -45,7 +48,9 @@ type connections struct {
 	ends     []Connection // oldest first
 }
 
-func (c *connections) connected(s *session, pk packets.Packet) {
+// connected notes a client that is connected, and returns the version number of
+// its lifecycle events.
+func (c *connections) connected(s *session, pk packets.Packet) int64 {
 	now := Connection{
 		ClientID: s.client.ID, ThingName: s.context["iot:Connection.Thing.ThingName"], Connected: true, Since: time.Now(),
 		KeepAlive: int(pk.Connect.Keepalive), CleanSession: pk.Connect.Clean, SessionExpiry: sessionExpiryOf(s.client),
@@ -54,7 +59,11 @@ func (c *connections) connected(s *session, pk packets.Packet) {
 	now.TargetIP, now.TargetPort = hostAndPort(s.conn.LocalAddr())
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if before, ok := c.byClient[now.ClientID]; ok {
+		now.version = before.version + 1
+	}
 	c.byClient[now.ClientID] = now
+	return now.version
 }
 
 // sessionExpiryOf is how long, in seconds, a client's session outlives its connection.
@@ -77,17 +86,20 @@ func hostAndPort(a net.Addr) (string, int) {
 	return text, n
 }
 
-func (c *connections) disconnected(clientID, reason string) {
+// disconnected notes the end of a connection, and reports whether it was one: not
+// if the client went before it got its CONNACK.
+func (c *connections) disconnected(clientID, reason string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	state, ok := c.byClient[clientID]
 	if !ok {
-		return // the client went before it got its CONNACK
+		return false
 	}
 	state.Connected, state.Since, state.DisconnectReason = false, time.Now(), reason
 	c.byClient[clientID] = state
 	c.ends = append(c.ends, state)
 	c.forget(state.Since.Add(-disconnectedFor))
+	return true
 }
 
 // forget drops what ended before a time; c.mu is held.

@@ -31,7 +31,7 @@ func (h *hook) ID() string { return "lastwill" }
 func (h *hook) Provides(b byte) bool {
 	switch b {
 	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablished, mqtt.OnPacketRead, mqtt.OnACLCheck,
-		mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnPublished, mqtt.OnDisconnect:
+		mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnUnsubscribed, mqtt.OnPublished, mqtt.OnDisconnect:
 		return true
 	}
 	return false
@@ -47,6 +47,9 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		err = h.takeOver(s)
 	}
 	if err != nil {
+		if s != nil && errors.Is(err, packets.ErrNotAuthorized) {
+			h.tellRefused(s)
+		}
 		return h.refuse(cl, cl.ID, err)
 	}
 	honoured := keepAlive(pk.Connect.Keepalive)
@@ -86,10 +89,14 @@ func (h *hook) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return
 
 // OnSessionEstablished tells that a client is connected.
 func (h *hook) OnSessionEstablished(cl *mqtt.Client, pk packets.Packet) {
-	if s, ok := h.session(cl); ok {
-		h.connections.connected(s, pk)
+	s, ok := h.session(cl)
+	if ok {
+		s.version = h.connections.connected(s, pk)
 	}
 	h.service.observe(Event{Kind: Connected, ClientID: cl.ID, KeepAlive: time.Duration(cl.State.Keepalive) * time.Second})
+	if ok {
+		h.tellConnected(s)
+	}
 }
 
 // OnPacketRead ends the connection on what AWS ends it on: a publish that is
@@ -159,9 +166,10 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 }
 
 // OnSubscribed forgets them.
-func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, _ []byte) {
+func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
 	if s, ok := h.session(cl); ok {
 		s.subscribing.Store(nil)
+		h.tellFilters(s, "subscribed", pk.Filters, codes)
 	}
 }
 
@@ -222,8 +230,11 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 			h.service.options.Log.Error("will was not published", "client", cl.ID, "error", err)
 		}
 	}
-	h.connections.disconnected(cl.ID, reason)
+	known := h.connections.disconnected(cl.ID, reason)
 	h.service.observe(Event{Kind: Disconnected, ClientID: cl.ID, Detail: reason})
+	if known {
+		h.tellDisconnected(s, reason)
+	}
 }
 
 const clientInitiated = "CLIENT_INITIATED_DISCONNECT"

@@ -28,9 +28,11 @@
 //     rounds with an error in the log; AWS goes on and bills it.
 //   - Only the rule actions sns, republish and cloudwatchLogs exist; a rule with
 //     another is refused when it is created.
-//   - Not here: Device Shadow, jobs, fleet provisioning, lifecycle events, Basic
-//     Ingest ($aws/rules), topic aliases, Will Delay Interval, throttling but that
-//     of CONNECT per client ID, the end of connections after days.
+//   - Lifecycle events come in order and once; the version number of a client's is
+//     reset after 30 minutes without a connection, not after an hour.
+//   - Not here: Device Shadow, jobs, fleet provisioning, Basic Ingest ($aws/rules),
+//     topic aliases, Will Delay Interval, throttling but that of CONNECT per client
+//     ID, the end of connections after days.
 //   - Creating a rule probes that its roles can be assumed, as AWS does, not what
 //     they may do.
 package iot
@@ -91,6 +93,9 @@ type Service struct {
 	hook    *hook
 	address string
 	closing atomic.Bool
+	// lifecycleWatched tells that lifecycle events are published even if nobody has
+	// subscribed to them.
+	lifecycleWatched atomic.Bool
 
 	mu           sync.RWMutex
 	things       map[string]*thing

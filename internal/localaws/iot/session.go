@@ -10,6 +10,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/policy"
 )
 
@@ -25,8 +26,11 @@ type session struct {
 	// certificateID is empty for a client with AWS credentials.
 	certificateID string
 	// principal is the certificate's id, or the unique ID of the credentials.
-	principal     string
-	sourceIP      string
+	principal string
+	sourceIP  string
+	// id and version are those of the session in lifecycle events.
+	id            string
+	version       int64
 	context       map[string]string // for policies
 	will          *Message          // nil for none
 	willPrevented atomic.Bool
@@ -38,13 +42,14 @@ type session struct {
 	ended chan struct{}
 }
 
-// admit opens a session if certificate, policy and will allow it.
+// admit opens a session if certificate, policy and will allow it. Where it is the
+// policy that does not, it returns the session beside the error.
 func (h *hook) admit(cl *mqtt.Client, pk packets.Packet) (*session, error) {
 	conn, ok := cl.Net.Conn.(*transport)
 	if !ok {
 		return nil, fmt.Errorf("the connection is a %T", cl.Net.Conn)
 	}
-	s := &session{client: cl, conn: conn, principal: conn.signer.UserID, sourceIP: host(cl.Net.Remote), ended: make(chan struct{})}
+	s := &session{client: cl, conn: conn, principal: conn.signer.UserID, sourceIP: host(cl.Net.Remote), id: awsapi.NewID(), ended: make(chan struct{})}
 	peer := conn.peer()
 	if peer != nil {
 		s.certificateID = fingerprint(peer.Raw)
@@ -63,7 +68,7 @@ func (h *hook) admit(cl *mqtt.Client, pk packets.Packet) (*session, error) {
 	}
 	s.context = h.service.policyContext(s)
 	if err := h.require(s, "iot:Connect", "client/"+cl.ID); err != nil {
-		return nil, err
+		return s, err
 	}
 	return s, h.admitWill(s, pk.Connect.WillProperties)
 }
