@@ -41,7 +41,7 @@ bench: tools test/bench/synth/node_modules/.package-lock.json
 ## screenshots: the page's views for docs/img, light and dark, wide and narrow
 screenshots: tools
 	mkdir -p docs/img
-	go test ./test/page -count 1 -run TestEveryViewIsForEverybody -screenshots $(CURDIR)/docs/img
+	go test ./test/page -count 1 -run "TestEveryViewIsForEverybody|TestAStackIsWatched" -screenshots $(CURDIR)/docs/img
 
 # The CDK CLI, at the version that package.json pins.
 node_modules/.package-lock.json: package.json package-lock.json

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -50,6 +52,7 @@ const checkLeft = "lwtThing-check-abcdefghij"
 //	connected TEXT  waits for a client whose ID begins with the text
 //	disable         disables the topic rule
 //	says FILE TEXT  waits until a file has a line that begins with the text
+//	opens FILE PATH TEXT  gets a path of the address that a file has, and wants a text in it
 //	publish T TEXT  publishes to a topic, as the account's API does
 //	retain T TEXT   the same, and the message is retained
 //	cut TEXT        ends the newest connection of a client whose ID begins with the text
@@ -97,6 +100,18 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 			if time.Now().After(end) {
 				ts.Fatalf("%s (%v) does not say %q:\n%s", args[0], err, args[1], content)
 			}
+		}
+	},
+	"opens": func(_ *world, ts *testscript.TestScript, args []string) {
+		content, err := os.ReadFile(ts.MkAbs(args[0]))
+		ts.Check(err)
+		response, err := http.Get(regexp.MustCompile(`http://127\.0\.0\.1:\d+/`).FindString(string(content)) + args[1])
+		ts.Check(err)
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		ts.Check(err)
+		if !strings.Contains(string(body), args[2]) {
+			ts.Fatalf("%s answers %s without %q:\n%s", args[1], response.Status, args[2], body)
 		}
 	},
 	"publish": func(w *world, ts *testscript.TestScript, args []string) {

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +14,7 @@ import (
 	"lastwill/internal/cli"
 	"lastwill/internal/device"
 	"lastwill/internal/payload"
+	"lastwill/internal/watch"
 	"lastwill/internal/will"
 )
 
@@ -21,6 +22,9 @@ const watchUsage = `lwt watch prints the messages of MQTT topics as they come, o
 AWS credentials: it needs no certificate, and leaves no will.
 
 Usage: lwt watch [FLAGS] [TOPIC...]
+       lwt watch -web [FLAGS]        serve a page of a stack on this machine instead:
+                                     what happens to its devices, live, an MQTT
+                                     client, the stack, and a place to try its rule
 
 TOPIC is a topic filter: + stands for one level, # for all that follow. Default:
 Will Topic, connected topic and executed topic of the environment.
@@ -34,10 +38,18 @@ Will Topic, connected topic and executed topic of the environment.
   -e HOST[:PORT]      the message broker; default: the account's
   -r FILE             CA file that vouches for it; default: $LWT_ROOT_CA, else the
                       system's CAs
+  -addr HOST:PORT     where -web serves the page; default 127.0.0.1:4567, port 0
+                      takes a free one. The loopback interface only
 
 A lost connection is made again, and standard error says so: what was published
 meanwhile is lost. Your IAM policy must allow iot:Connect on client/lwt-watch-*,
-iot:Subscribe on the topic filters and iot:Receive on the topics.
+iot:Subscribe on the topic filters and iot:Receive on the topics. For -web it must
+also allow cloudformation:DescribeStacks; what else the page shows it asks for with
+cloudformation:ListStackResources and DescribeStackEvents, iot:GetTopicRule,
+GetPolicy, GetConnection and Publish, iot:Subscribe and Receive on
+$aws/events/presence/*, iam:GetRole, ListRolePolicies and GetRolePolicy,
+sns:GetTopicAttributes and ListSubscriptionsByTopic, and logs:FilterLogEvents.
+Without one of these the page lacks that part, and says so.
 
 Exit codes: 0 the messages of -n came, or the time of -for is over, or Ctrl-C;
 1 no connection, or less than -n messages came; 2 wrong usage.
@@ -52,6 +64,8 @@ func runWatch(ctx context.Context, args []string, s cli.Streams) error {
 	limit := flags.Int("n", 0, "")
 	duration := flags.Duration("for", 0, "")
 	asJSON := flags.Bool("json", false, "")
+	web := flags.Bool("web", false, "")
+	address := flags.String("addr", "", "")
 	if err := cli.Parse(flags, args, s.Out, watchUsage); err != nil {
 		return err
 	}
@@ -63,6 +77,14 @@ func runWatch(ctx context.Context, args []string, s cli.Streams) error {
 	}
 	if stack != (stackFlags{}) && flags.NArg() > 0 {
 		return cli.WithHint(cli.Usagef("topics are given, and -stack or -environment name others"), "give one of them")
+	}
+	switch {
+	case *web && (*limit > 0 || *asJSON || flags.NArg() > 0):
+		return cli.WithHint(cli.Usagef("-web serves a page, and topics, -n and -json are for lines of text"), "lwt watch -web -stack NAME")
+	case !*web && *address != "":
+		return cli.Usagef("-addr is where -web serves the page")
+	case *web:
+		return watchWeb(ctx, cmp.Or(*address, defaultWeb), *duration, stack, broker, s)
 	}
 	for _, filter := range flags.Args() {
 		if err := checkFilter(filter); err != nil {
@@ -107,9 +129,9 @@ func checkFilter(filter string) error {
 	return nil
 }
 
-// A watch is a connection to the message broker, made again when it is lost.
-type watch struct {
-	device  device.Config
+// A watching prints the messages of topic filters.
+type watching struct {
+	watcher *watch.Watcher
 	filters []string
 	// limit is how many messages are wanted; 0 is any number.
 	limit  int
@@ -121,7 +143,7 @@ type watch struct {
 	full chan struct{} // closed at the limit
 }
 
-func newWatch(ctx context.Context, broker brokerFlags, stack stackFlags, filters []string) (*watch, error) {
+func newWatch(ctx context.Context, broker brokerFlags, stack stackFlags, filters []string) (*watching, error) {
 	roots, err := broker.roots()
 	if err != nil {
 		return nil, err
@@ -145,16 +167,13 @@ func newWatch(ctx context.Context, broker brokerFlags, stack stackFlags, filters
 	if err != nil {
 		return nil, err
 	}
-	w := &watch{filters: filters, full: make(chan struct{})}
-	w.device = device.Config{
-		Endpoint: endpoint, Roots: roots, Credentials: aws.Credentials, Region: aws.Region, NoWill: true,
-		ClientID: "lwt-watch-" + strings.ToLower(rand.Text()[:10]), Receive: w.receive,
-	}
+	w := &watching{filters: filters, full: make(chan struct{})}
+	w.watcher = watch.New(aws, endpoint, roots, filters, w.receive)
 	return w, nil
 }
 
 // receive gets one message after the other; those beyond the limit are not wanted.
-func (w *watch) receive(m device.Message) {
+func (w *watching) receive(m device.Message) {
 	if w.limit > 0 && w.came == w.limit {
 		return
 	}
@@ -164,16 +183,13 @@ func (w *watch) receive(m device.Message) {
 	}
 }
 
-func (w *watch) run(ctx context.Context, duration time.Duration) error {
-	d, err := w.connect(ctx)
+func (w *watching) run(ctx context.Context, duration time.Duration) error {
+	d, err := w.watcher.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(w.log, "watching %s at %s; Ctrl-C ends\n", strings.Join(w.filters, ", "), d.Addr())
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if duration > 0 {
-		limited, cancel = context.WithTimeout(ctx, duration)
-	}
+	limited, cancel := limited(ctx, duration)
 	defer cancel()
 	for {
 		select {
@@ -186,7 +202,7 @@ func (w *watch) run(ctx context.Context, duration time.Duration) error {
 		case <-d.Done():
 		}
 		fmt.Fprintf(w.log, "%v\nconnecting again\n", d.Err())
-		if d = w.again(limited, d.NextConnect()); d != nil {
+		if d = w.watcher.Again(limited, d, func(err error) { fmt.Fprintln(w.log, err) }); d != nil {
 			fmt.Fprintln(w.log, "connected again; what was published meanwhile is lost")
 			continue
 		}
@@ -194,9 +210,17 @@ func (w *watch) run(ctx context.Context, duration time.Duration) error {
 	}
 }
 
+// limited is a context that ends after a time, if that is more than 0.
+func limited(ctx context.Context, duration time.Duration) (context.Context, context.CancelFunc) {
+	if duration > 0 {
+		return context.WithTimeout(ctx, duration)
+	}
+	return ctx, func() {}
+}
+
 // verdict is how a watch ends that nothing but its time or its user has ended. The
 // connection has ended, so that nothing is received any more.
-func (w *watch) verdict(ctx context.Context, duration time.Duration) error {
+func (w *watching) verdict(ctx context.Context, duration time.Duration) error {
 	if w.came >= w.limit {
 		return nil
 	}
@@ -205,41 +229,4 @@ func (w *watch) verdict(ctx context.Context, duration time.Duration) error {
 		until = "within " + duration.String()
 	}
 	return fmt.Errorf("%d of %d messages came %s", w.came, w.limit, until)
-}
-
-func (w *watch) connect(ctx context.Context) (*device.Device, error) {
-	d, err := device.Connect(ctx, w.device)
-	if err != nil {
-		return nil, err
-	}
-	for _, filter := range w.filters {
-		if err := d.Subscribe(ctx, filter); err != nil {
-			_ = d.Disconnect() // it may have been the broker's answer
-			return nil, err
-		}
-	}
-	return d, nil
-}
-
-// longestPause is between two attempts to connect again.
-const longestPause = 30 * time.Second
-
-// again connects again, from a moment on and until ctx ends; then it returns nil.
-func (w *watch) again(ctx context.Context, from time.Time) *device.Device {
-	for pause := time.Until(from); ; pause = min(max(2*pause, time.Second), longestPause) {
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		}
-		d, err := w.connect(ctx)
-		if err == nil {
-			return d
-		}
-		if ctx.Err() == nil {
-			fmt.Fprintln(w.log, err)
-		}
-	}
 }

@@ -38,10 +38,13 @@ const (
 	Mail Kind = "mail"
 	// Stack is a change of state of a stack or one of its resources.
 	Stack Kind = "stack"
+	// Note is something to know about a client, or about what the page was told;
+	// Detail says what.
+	Note Kind = "note"
 )
 
 // kinds has a place in Totals for each Kind.
-var kinds = []Kind{Connected, Refused, Disconnected, Message, Will, Copy, Matched, NotMatched, Done, Failed, ErrorAction, Mail, Stack}
+var kinds = [...]Kind{Connected, Refused, Disconnected, Message, Will, Copy, Matched, NotMatched, Done, Failed, ErrorAction, Mail, Stack, Note}
 
 var placeOf = func() map[Kind]int {
 	m := map[Kind]int{}

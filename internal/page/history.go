@@ -31,7 +31,7 @@ type History struct {
 	first     uint64   // number of the oldest event kept
 	next      uint64   // number of the next one
 	bytes     int      // of the payloads kept
-	totals    [13]uint64
+	totals    [len(kinds)]uint64
 	connected map[string]client
 	pings     []ping // newest last
 	waiting   bool
@@ -141,7 +141,7 @@ func (h *History) position() uint64 {
 // A part of the history: all that happened up to an event.
 type part struct {
 	last    uint64
-	totals  [13]uint64
+	totals  [len(kinds)]uint64
 	online  int
 	entries []*entry // those still kept, oldest first
 	clients []clientState

@@ -23,9 +23,10 @@ import (
 type Options struct {
 	// Place says in a word or two what is shown: Local endpoint. Required.
 	Place string
+	// Limits says what of it the page cannot know. Default: it knows all.
+	Limits string
 	// Address is where the page is served, host:port. Required.
-	Address         string
-	Account, Region string
+	Address string
 	// History is what the page tells. Required.
 	History *History
 	// Closing ends the streams. Default: only the pages do.
@@ -33,7 +34,7 @@ type Options struct {
 	// Publish publishes a message as the account's owner. Required.
 	Publish func(ctx context.Context, m Outgoing) error
 	// Subscribe makes sure that messages on a topic filter come into the History.
-	// Default: all do.
+	// Default: they do.
 	Subscribe func(ctx context.Context, filter string) error
 	// Retained returns the retained messages. Default: the broker sends them.
 	Retained func() []Retained
@@ -69,6 +70,10 @@ type StackState struct {
 	Outputs                               []Output
 	Rules                                 []Rule
 	Policies                              []Policy
+	// Addresses that get the e-mails.
+	Addresses []Address
+	// Problems are what kept parts of the stack from being read.
+	Problems []string
 	// Events of the last deployment, oldest first.
 	Events []StackEvent
 }
@@ -85,9 +90,14 @@ func (s StackState) Output(key string) string {
 
 // Parts of a stack.
 type (
-	Resource   struct{ LogicalID, Type, PhysicalID, Status, Reason string }
-	Output     struct{ Key, Value, Description string }
-	Policy     struct{ Name, Kind, Document string }
+	Resource struct{ LogicalID, Type, PhysicalID, Status, Reason string }
+	Output   struct{ Key, Value, Description string }
+	Policy   struct{ Name, Kind, Document string }
+	Address  struct {
+		Address string
+		// Pending until its owner has followed the link in the confirmation mail.
+		Pending bool
+	}
 	StackEvent struct {
 		Time                            time.Time
 		LogicalID, Type, Status, Reason string
@@ -228,7 +238,7 @@ func (p *Page) subscribe(w http.ResponseWriter, r *http.Request) {
 		Retained []wireEvent `json:"retained"`
 	}{p.history.epoch + "-" + strconv.FormatUint(after, 10), []wireEvent{}}
 	for _, m := range retained {
-		if !subscribed(in.Filter, m.Topic) {
+		if !Subscribed(in.Filter, m.Topic) {
 			continue
 		}
 		e := entry{Event: Event{Kind: Message, Time: m.Time, Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: true}}

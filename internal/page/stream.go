@@ -122,7 +122,7 @@ func wantedBy(filters []string) func(*entry) bool {
 		switch e.Kind {
 		case Message, Will, Copy:
 			for _, f := range filters {
-				if subscribed(f, e.Topic) {
+				if Subscribed(f, e.Topic) {
 					return true
 				}
 			}
@@ -131,9 +131,9 @@ func wantedBy(filters []string) func(*entry) bool {
 	}
 }
 
-// subscribed reports whether a subscription to a filter gets a topic's messages:
+// Subscribed reports whether a subscription to a filter gets a topic's messages:
 // unlike a rule's, sport/# also matches sport (MQTT 3.1.1, 4.7.1.2).
-func subscribed(filter, topic string) bool {
+func Subscribed(filter, topic string) bool {
 	parent, isTree := strings.CutSuffix(filter, "/#")
 	return iotsql.MatchFilter(filter, topic) || isTree && iotsql.MatchFilter(parent, topic)
 }

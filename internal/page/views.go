@@ -171,8 +171,16 @@ func (p *Page) serveTimeline(w http.ResponseWriter, r *http.Request) {
 	data := struct {
 		MaxEvents int
 		Connected []string // topics of connected messages
+		// Addresses of the e-mails, and how many of them are confirmed.
+		Addresses, Confirmed int
 	}{MaxEvents: MaxEvents}
 	for _, s := range p.stacks(r) {
+		for _, a := range s.Addresses {
+			data.Addresses++
+			if !a.Pending {
+				data.Confirmed++
+			}
+		}
 		if topic := s.Output("ConnectedTopic"); topic != "" {
 			data.Connected = append(data.Connected, topic)
 		}

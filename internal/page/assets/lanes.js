@@ -9,7 +9,7 @@ const looks = {
   connected: ['connected', 'alive'], refused: ['refused', 'lost'], disconnected: ['disconnected', 'plain'],
   message: ['message', 'plain'], will: ['Will Message', 'lost'], copy: ['copy', 'rule'],
   matched: ['rule matched', 'rule'], unmatched: ['rule did not match', 'quiet'],
-  done: ['action', 'rule'], failed: ['action failed', 'lost'], erroraction: ['error action', 'quiet'], mail: ['e-mail', 'mail'],
+  done: ['action', 'rule'], failed: ['action failed', 'lost'], erroraction: ['error action', 'quiet'], mail: ['e-mail', 'mail'], note: ['note', 'quiet'],
 };
 
 const reasons = {
@@ -20,6 +20,11 @@ const reasons = {
   SERVER_INITIATED_DISCONNECT: ['ended by the broker', 'its certificate or policy changed', 'lost'],
   API_INITIATED_DISCONNECT: ['ended with the API', 'DeleteConnection', 'lost'],
   FORBIDDEN_ACCESS: ['ended by the broker', 'it did what its policy forbids', 'lost'],
+  AUTH_ERROR: ['ended by the broker', 'its credentials or policies no longer do', 'lost'],
+  SERVER_ERROR: ['ended by the broker', 'an error of its own', 'lost'],
+  THROTTLED: ['ended by the broker', 'it did more than the limits allow', 'lost'],
+  WEBSOCKET_TTL_EXPIRATION: ['ended by the broker', 'a WebSocket may not stand longer', 'lost'],
+  CUSTOMAUTH_TTL_EXPIRATION: ['ended by the broker', 'its authorizer’s time was over', 'lost'],
   CLIENT_ERROR: ['ended by the broker', 'it broke the protocol', 'lost'],
 };
 
@@ -27,13 +32,13 @@ function look(e) {
   let [what, tone] = looks[e.kind];
   let about = e.topic ?? '';
   switch (e.kind) {
-    case 'connected': about = e.keepAlive ? `keep alive ${e.keepAlive} s` : ''; break;
+    case 'connected': about = e.keepAlive ? `keep alive ${e.keepAlive} s` : e.detail ?? ''; break;
     case 'disconnected': if (reasons[e.detail]) [what, about, tone] = reasons[e.detail]; else about = e.detail ?? ''; break;
     case 'message': if (connectedTopics.has(e.topic)) what = 'connected message'; break;
     case 'matched': about = e.rule; break;
     case 'unmatched': about = e.detail ?? e.rule; break;
     case 'done': if (e.detail === 'SnsAction') [what, about] = ['sent to SNS', e.rule]; else about = e.detail; break;
-    case 'refused': case 'failed': case 'erroraction': about = e.detail; break;
+    case 'refused': case 'failed': case 'erroraction': case 'note': about = e.detail; break;
     case 'mail': about = e.detail || 'arrived'; break;
   }
   return { what, tone, about };
@@ -166,7 +171,7 @@ class Lane {
     this.box = h('div', { class: 'lives' });
     this.el = h('article', { class: 'lane', 'data-tone': 'plain', 'data-client': name },
       h('header', {}, h('h2', {}, name || 'No device'), this.state), this.box);
-    if (!name) this.state.textContent = 'the account’s owner, the API, other mail';
+    if (!name) this.state.textContent = 'sent by no device that is known';
   }
 
   life(at) {
@@ -233,7 +238,8 @@ export class Lanes {
       close();
     }
     for (const e of batch.events) {
-      if (e.kind === 'stack' || (this.only && !this.only(e.client))) continue;
+      // That a client came or went is told without its lifecycle event, too.
+      if (e.kind === 'stack' || (e.kind === 'message' && e.topic.startsWith('$aws/events/')) || (this.only && !this.only(e.client))) continue;
       this.lane(e.client ?? '', e.t).add(e);
       if (!batch.fresh && (e.kind === 'will' || e.kind === 'failed' || e.kind === 'mail')) announce(`${e.client ? e.client + ': ' : ''}${look(e).what}`);
     }

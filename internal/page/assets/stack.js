@@ -13,6 +13,8 @@ async function refresh() {
     due = setTimeout(refresh, 2000);
   }
 }
+// Of what changes without a deployment, such as a confirmed address, nobody tells.
+document.addEventListener('visibilitychange', () => { if (!document.hidden) due ||= setTimeout(refresh, 0); });
 new Stream((batch) => {
   if (batch.events.some((e) => e.kind === 'stack') || batch.missed) due ||= setTimeout(refresh, 250);
 }, { after: document.body.dataset.at });

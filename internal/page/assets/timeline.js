@@ -68,9 +68,13 @@ function receive(batch) {
     weather(batch);
   }
   totals = batch.totals;
-  // A deployment may bring other topics.
+  // A deployment may bring other topics and addresses.
   if (batch.events.some((e) => e.kind === 'stack' && / CREATE_COMPLETE$| UPDATE_COMPLETE$/.test(e.detail) && e.detail.startsWith(e.name + ' '))) {
-    fetchPage('/_lwt/').then((page) => know(page.getElementById('lanes')), () => {});
+    fetchPage('/_lwt/').then((page) => {
+      know(page.getElementById('lanes'));
+      const addresses = page.getElementById('addresses');
+      if (addresses) $('addresses').replaceWith(document.adoptNode(addresses));
+    }, () => {});
   }
   drawSoon();
 }

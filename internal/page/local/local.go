@@ -100,10 +100,16 @@ func (p *Page) ObserveStacks(e cloudformation.Event) {
 func (p *Page) Serve(s *localaws.Server) http.Handler {
 	status := s.Status()
 	options := page.Options{
-		Place: "Local endpoint", Address: strings.TrimPrefix(status.Endpoint, "http://"), Account: status.Account, Region: status.Region,
+		Place: "Local endpoint", Address: strings.TrimPrefix(status.Endpoint, "http://"),
 		History: p.history, Closing: s.Closing(),
 		Publish: func(ctx context.Context, m page.Outgoing) error {
 			return s.IoT.Publish(ctx, m.Topic, []byte(m.Payload), m.QoS, m.Retain)
+		},
+		Subscribe: func(_ context.Context, filter string) error {
+			if strings.HasPrefix(filter, "$aws/events/") {
+				s.IoT.WatchLifecycle()
+			}
+			return nil
 		},
 		Retained: func() (out []page.Retained) {
 			for _, m := range s.IoT.ListRetainedMessages() {
@@ -287,6 +293,13 @@ func describe(s *localaws.Server, out *page.StackState, r page.Resource, propert
 			add(role.Name, "who may assume the role", role.TrustPolicy)
 			for name, document := range role.Policies {
 				add(role.Name, "inline policy "+name, document)
+			}
+		}
+	case "AWS::SNS::Topic":
+		subscriptions, _ := s.SNS.ListSubscriptionsByTopic(r.PhysicalID) // a topic that is gone has none
+		for _, sub := range subscriptions {
+			if strings.HasPrefix(sub.Protocol, "email") {
+				out.Addresses = append(out.Addresses, page.Address{Address: sub.Endpoint, Pending: sub.ARN == "PendingConfirmation"})
 			}
 		}
 	case "AWS::SNS::TopicPolicy":

@@ -1,0 +1,361 @@
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"lastwill/internal/device"
+	"lastwill/internal/localaws"
+	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/localtest"
+	"lastwill/internal/page"
+	"lastwill/internal/watch"
+	"lastwill/internal/will"
+)
+
+// patience is how long something may take to be seen. It only matters to tests
+// that fail.
+const patience = time.Minute
+
+var names = will.NamesFor("")
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A stage is a deployed stack and a page of it.
+type stage struct {
+	*localaws.Server
+	t    testing.TB
+	page *Page
+	mux  http.Handler
+
+	mu        sync.Mutex
+	complains []string
+	watchers  []string // client IDs of the page's connections
+}
+
+// transport refuses requests whose body contains a text.
+type transport struct{ forbidden string }
+
+func (f transport) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && f.forbidden != "" {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Contains(b, []byte(f.forbidden)) {
+			answer := httptest.NewRecorder()
+			answer.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(answer, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>not for you</Message></Error></ErrorResponse>`)
+			return answer.Result(), nil
+		}
+		r.Body = io.NopCloser(bytes.NewReader(b))
+	}
+	return http.DefaultClient.Do(r)
+}
+
+func setUp(t testing.TB, forbidden string) *stage {
+	t.Helper()
+	s := &stage{t: t}
+	s.Server = localtest.Deploy(t, localaws.Options{ObserveIoT: func(e iot.Event) {
+		if e.Kind == iot.Connected && strings.HasPrefix(e.ClientID, watch.ClientPrefix) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.watchers = append(s.watchers, e.ClientID)
+		}
+	}})
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(s.IoT.RootCA())
+	ctx, cancel := context.WithCancel(context.Background())
+	p, err := Open(ctx, Options{
+		AWS: aws.Config{
+			Region: localaws.Account.Region, BaseEndpoint: aws.String(s.URL()), HTTPClient: transport{forbidden},
+			Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+		},
+		Stack: localtest.Stack, Endpoint: s.IoT.Address(), Roots: roots, Address: "127.0.0.1:4567",
+		Log: func(err error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.complains = append(s.complains, err.Error())
+		},
+	})
+	must(t, err)
+	t.Cleanup(func() { cancel(); p.Wait() })
+	s.page, s.mux = p, p.Handler()
+	return s
+}
+
+// ask sends a request to the page.
+func (s *stage) ask(method, path, body string) string {
+	s.t.Helper()
+	r := httptest.NewRequest(method, "http://127.0.0.1:4567/_lwt/"+path, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	answer := httptest.NewRecorder()
+	s.mux.ServeHTTP(answer, r)
+	return answer.Body.String()
+}
+
+type event struct{ Kind, Client, Topic, Payload, Detail string }
+
+func (e event) String() string {
+	return strings.TrimRight(strings.Join([]string{e.Kind, e.Client, e.Topic, e.Payload, e.Detail}, "|"), "|")
+}
+
+// events are those in the history, except changes of the stack.
+func (s *stage) events() (all []event) {
+	s.t.Helper()
+	server := httptest.NewServer(s.mux) // the stream wants a real connection
+	defer server.Close()
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, server.URL+"/_lwt/events?once=1", nil)
+	must(s.t, err)
+	request.Host = "127.0.0.1:4567"
+	response, err := http.DefaultClient.Do(request)
+	must(s.t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	must(s.t, err)
+	_, data, _ := strings.Cut(string(text), "data: ")
+	var batch struct{ Events []event }
+	must(s.t, json.Unmarshal([]byte(data), &batch))
+	return slices.DeleteFunc(batch.Events, func(e event) bool { return e.Kind == "stack" })
+}
+
+// sees waits until the history has all of these events, in this order.
+func (s *stage) sees(want ...string) []event {
+	s.t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for end := time.Now().Add(patience); ; <-ticker.C {
+		all := s.events()
+		at := 0
+		for _, e := range all {
+			if at < len(want) && strings.HasPrefix(e.String(), want[at]) {
+				at++
+			}
+		}
+		if at == len(want) {
+			return all
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("%q was never seen; seen were %v", want[at], all)
+		}
+	}
+}
+
+// Messages on topics that several filters get come once, whoever asked first.
+func TestMessagesOfOverlappingFiltersComeOnce(t *testing.T) {
+	t.Parallel()
+	s := setUp(t, "")
+	for _, filter := range []string{"site/+", "site/#", "#", names.WillTopic, "site/+"} {
+		if answer := s.ask("POST", "subscribe", `{"filter":"`+filter+`"}`); strings.Contains(answer, "error") {
+			t.Fatal(answer)
+		}
+	}
+	for i, topic := range []string{"site/a", "site/a/b", "elsewhere", names.ConnectedTopic} {
+		if answer := s.ask("POST", "publish", fmt.Sprintf(`{"topic":%q,"payload":"%d","qos":1}`, topic, i)); strings.Contains(answer, "error") {
+			t.Fatal(answer)
+		}
+	}
+	// Each connection is in order, and all of them get this one's.
+	for _, topic := range []string{"site/end", "site/end/end", "end", names.ConnectedTopic} {
+		must(t, s.IoT.Publish(t.Context(), topic, []byte("end"), 1, false))
+		s.sees("message||" + topic + "|end")
+	}
+	got := map[string]int{}
+	for _, e := range s.events() {
+		got[e.Topic+" "+e.Payload]++
+	}
+	for i, topic := range []string{"site/a", "site/a/b", "elsewhere", names.ConnectedTopic} {
+		if n := got[fmt.Sprintf("%s %d", topic, i)]; n != 1 {
+			t.Errorf("the message on %s came %d times", topic, n)
+		}
+	}
+	for i := range maxFilters {
+		answer := s.ask("POST", "subscribe", fmt.Sprintf(`{"filter":"more/%d"}`, i))
+		if i == maxFilters-1 && !strings.Contains(answer, "no more at a time") {
+			t.Errorf("one filter too many is answered with %s", answer)
+		}
+	}
+}
+
+// What may not be read is named, and the rest is shown.
+func TestWhatIsForbiddenIsNamed(t *testing.T) {
+	t.Parallel()
+	s := setUp(t, "Action=GetRolePolicy")
+	stack := s.ask("GET", "stack", "")
+	for _, want := range []string{"Not all of it can be read", "AccessDenied", names.Rule, "PENDING", "ops@example.com"} {
+		if !strings.Contains(stack, want) {
+			t.Errorf("the stack's view does not say %q:\n%s", want, stack)
+		}
+	}
+	if timeline := s.ask("GET", "", ""); !strings.Contains(timeline, "<dd>0 of 1</dd>") {
+		t.Errorf("the timeline does not say that no address is confirmed:\n%s", timeline)
+	}
+	if len(s.complains) == 0 || !strings.HasPrefix(s.complains[0], "policy ") || !strings.Contains(s.complains[0], "AccessDenied") {
+		t.Errorf("on standard error stands %q", s.complains)
+	}
+}
+
+// A connection that is lost is made again, and the page says what that means.
+func TestALostConnectionIsNoted(t *testing.T) {
+	t.Parallel()
+	s := setUp(t, "")
+	s.mu.Lock()
+	first := s.watchers[0]
+	s.mu.Unlock()
+	must(t, s.IoT.DeleteConnection(first, true, false))
+	s.sees("note||||the page lost its connection", "note||||the page is connected again; what was published meanwhile is lost")
+	must(t, s.IoT.Publish(t.Context(), names.ConnectedTopic, []byte("after"), 1, false))
+	s.sees("message||" + names.ConnectedTopic + "|after")
+}
+
+// presence is a lifecycle event as AWS IoT Core publishes it.
+func presence(event, client, session, reason string) device.Message {
+	b, err := json.Marshal(map[string]any{"clientId": client, "eventType": event, "sessionIdentifier": session, "disconnectReason": reason})
+	if err != nil {
+		panic(err)
+	}
+	return device.Message{Topic: "$aws/events/presence/" + event + "/" + client, Payload: b}
+}
+
+// Lifecycle events come late, twice, and of devices of other stacks.
+func TestLifecycleEventsAreTakenAsTheyCome(t *testing.T) {
+	t.Parallel()
+	alert := func(client string) device.Message {
+		return device.Message{Topic: names.WillTopic, Payload: will.Payload(client)}
+	}
+	for _, c := range []struct {
+		claim string
+		come  []device.Message
+		want  []string
+	}{
+		{
+			"a connection and its end",
+			[]device.Message{presence("connected", "lwtThing", "1", ""), presence("disconnected", "lwtThing", "1", "CONNECTION_LOST")},
+			[]string{"connected|lwtThing", "disconnected|lwtThing CONNECTION_LOST"},
+		},
+		{
+			"each twice",
+			[]device.Message{
+				presence("connected", "lwtThing", "1", ""), presence("connected", "lwtThing", "1", ""),
+				presence("disconnected", "lwtThing", "1", "CONNECTION_LOST"), presence("disconnected", "lwtThing", "1", "CONNECTION_LOST"),
+			},
+			[]string{"connected|lwtThing", "disconnected|lwtThing CONNECTION_LOST"},
+		},
+		{
+			"the end of a connection after the next has begun",
+			[]device.Message{
+				presence("connected", "lwtThing", "1", ""), presence("connected", "lwtThing", "2", ""),
+				presence("disconnected", "lwtThing", "1", "DUPLICATE_CLIENTID"),
+			},
+			[]string{"connected|lwtThing", "connected|lwtThing", "note|lwtThing an earlier connection ended: DUPLICATE_CLIENTID"},
+		},
+		{
+			"the end before the beginning",
+			[]device.Message{presence("disconnected", "lwtThing", "1", "CONNECTION_LOST"), presence("connected", "lwtThing", "1", "")},
+			[]string{"disconnected|lwtThing CONNECTION_LOST"},
+		},
+		{
+			"a refusal",
+			[]device.Message{presence("connect_failed", "lwtThing", "1", "")},
+			[]string{"refused|lwtThing : its policies forbid the connection, or its Will Message"},
+		},
+		{
+			"a device that the stack does not know, until its topics name it",
+			[]device.Message{
+				presence("connected", "other", "1", ""), presence("connected", "pump", "1", ""),
+				presence("disconnected", "pump", "1", "CONNECTION_LOST"), alert("pump"), presence("connected", "pump", "2", ""),
+			},
+			[]string{"connected|pump", "disconnected|pump CONNECTION_LOST", "will|pump", "matched|pump", "connected|pump"},
+		},
+		{
+			"our own connections, and what is no lifecycle event",
+			[]device.Message{
+				presence("connected", "lwt-watch-abc", "1", ""),
+				{Topic: "$aws/events/presence/connected/x", Payload: []byte("x")},
+				presence("subscribed", "lwtThing", "1", ""), presence("connected", "", "1", ""),
+			},
+			nil,
+		},
+		{
+			"a connected message of the only one that has just connected",
+			[]device.Message{presence("connected", "lwtThing", "1", ""), {Topic: names.ConnectedTopic, Payload: []byte("{}")}},
+			[]string{"connected|lwtThing", "message|lwtThing"},
+		},
+		{
+			"a connected message of one of two",
+			[]device.Message{
+				alert("pump"), presence("connected", "lwtThing", "1", ""), presence("connected", "pump", "1", ""),
+				{Topic: names.ConnectedTopic, Payload: []byte("{}")},
+			},
+			[]string{"will|pump", "matched|pump", "connected|lwtThing", "connected|pump", "message|"},
+		},
+		{
+			"a will that the rule does not want, one that is retained, one that names nobody",
+			[]device.Message{
+				{Topic: names.WillTopic, Payload: []byte(`{"a":[{"client_id":"pump"}]}`)},
+				{Topic: names.WillTopic, Payload: will.Payload("pump"), Retain: true},
+				{Topic: names.WillTopic, Payload: []byte{0xff}},
+			},
+			[]string{"will|pump", "unmatched|pump", "message|pump", "will|", "unmatched|"},
+		},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			s := setUp(t, "")
+			for _, m := range c.come {
+				if strings.HasPrefix(m.Topic, "$") {
+					s.page.presence(m)
+				} else {
+					s.page.receive(m)
+				}
+			}
+			var got []string
+			for _, e := range s.events() {
+				text := e.Kind + "|" + e.Client
+				if e.Kind != "unmatched" && e.Detail != "" {
+					text += " " + e.Detail
+				}
+				got = append(got, text)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("the page was told\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			}
+		})
+	}
+}
+
+// Devices are remembered, but not without end.
+func TestRememberedClientsAreBounded(t *testing.T) {
+	t.Parallel()
+	p := &Page{history: page.NewHistory(), devices: map[string]*client{}, connecting: map[string]time.Time{}}
+	for i := range maxDevices + 100 {
+		p.presence(presence("connected", fmt.Sprint("device-", i), "1", ""))
+	}
+	if len(p.devices) != maxDevices || len(p.connecting) > maxDevices {
+		t.Errorf("%d clients are remembered, and %d that connect, of at most %d", len(p.devices), len(p.connecting), maxDevices)
+	}
+	if got := clientOf([]byte(`{"client_id":"` + strings.Repeat("x", maxClientIDBytes+1) + `"}`)); got != "" {
+		t.Errorf("a client ID of %d bytes is believed", len(got))
+	}
+}
