@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -35,8 +36,8 @@ func (v *conditionValues) UnmarshalJSON(b []byte) error {
 
 type condition struct {
 	key      string
-	values   []string
-	compare  func(pattern, value string, vars vars) bool
+	values   []pattern
+	compare  func(p pattern, value string, vars vars) bool
 	negate   bool
 	ifExists bool
 	null     bool
@@ -44,14 +45,16 @@ type condition struct {
 
 // comparisons are the condition operators this package evaluates (IAM user
 // guide, "IAM JSON policy elements: Condition operators").
-var comparisons = map[string]func(pattern, value string, vars vars) bool{
-	"StringEquals":           equal,
-	"StringEqualsIgnoreCase": func(p, v string, vars vars) bool { return equal(strings.ToLower(p), strings.ToLower(v), vars) },
-	"StringLike":             globMatch,
+var comparisons = map[string]func(p pattern, value string, vars vars) bool{
+	"StringEquals": equal,
+	"StringEqualsIgnoreCase": func(p pattern, v string, vars vars) bool {
+		return equal(newPattern(strings.ToLower(p.text)), strings.ToLower(v), vars)
+	},
+	"StringLike": globMatch,
 	// ArnEquals and ArnLike behave identically.
 	"ArnEquals": globMatch,
 	"ArnLike":   globMatch,
-	"Bool":      func(p, v string, _ vars) bool { return strings.EqualFold(p, v) },
+	"Bool":      func(p pattern, v string, _ vars) bool { return strings.EqualFold(p.text, v) },
 }
 
 var negations = map[string]string{
@@ -63,7 +66,7 @@ var negations = map[string]string{
 }
 
 func parseCondition(operator, key string, values conditionValues) (condition, error) {
-	c := condition{key: key, values: values}
+	c := condition{key: key, values: newPatterns(values)}
 	name, ifExists := strings.CutSuffix(operator, "IfExists")
 	c.ifExists = ifExists
 	if name == "Null" && !ifExists {
@@ -89,15 +92,16 @@ func parseCondition(operator, key string, values conditionValues) (condition, er
 // holds evaluates the condition. Values of one key are alternatives; a key that
 // the request does not have fails a positive operator and satisfies a negated one.
 func (c condition) holds(vars vars) bool {
-	value, present := vars[strings.ToLower(c.key)]
+	value, present := vars.get(c.key)
 	if c.null {
-		return slices.Contains(c.values, fmt.Sprint(!present))
+		absent := strconv.FormatBool(!present)
+		return slices.ContainsFunc(c.values, func(p pattern) bool { return p.text == absent })
 	}
 	if !present {
 		return c.ifExists || c.negate
 	}
-	for _, pattern := range c.values {
-		if c.compare(pattern, value, vars) {
+	for _, p := range c.values {
+		if c.compare(p, value, vars) {
 			return !c.negate
 		}
 	}
@@ -105,8 +109,8 @@ func (c condition) holds(vars vars) bool {
 }
 
 // equal compares with variables resolved, but without wildcards.
-func equal(pattern, value string, vars vars) bool {
-	tokens, ok := compile(pattern, vars)
+func equal(p pattern, value string, vars vars) bool {
+	tokens, ok := p.tokens(vars)
 	if !ok || len(tokens) != len(value) {
 		return false
 	}

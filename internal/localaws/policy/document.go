@@ -29,7 +29,7 @@ type statement struct {
 
 // patterns is an Action or Resource element, or its Not form.
 type patterns struct {
-	globs  []string
+	any    []pattern
 	negate bool
 }
 
@@ -135,12 +135,9 @@ func Parse(doc []byte) (*Document, error) {
 	}
 	d := &Document{}
 	for i, s := range statements {
-		parsed, err := parseStatement(s)
+		parsed, err := parseStatement(s, raw.Version == versionWithVariables)
 		if err != nil {
 			return nil, fmt.Errorf("policy statement %d: %w", i+1, err)
-		}
-		if raw.Version != versionWithVariables {
-			parsed.escapeVariables()
 		}
 		d.statements = append(d.statements, parsed)
 	}
@@ -152,10 +149,12 @@ func Parse(doc []byte) (*Document, error) {
 // JSON policy elements: Version").
 const versionWithVariables = "2012-10-17"
 
-func (s *statement) escapeVariables() {
-	lists := [][]string{s.actions.globs, s.resources.globs}
-	for _, c := range s.conditions {
-		lists = append(lists, c.values)
+func (in *statementJSON) escapeVariables() {
+	lists := []list{in.Action, in.NotAction, in.Resource, in.NotResource}
+	for _, keys := range in.Condition {
+		for _, values := range keys {
+			lists = append(lists, list(values))
+		}
 	}
 	for _, list := range lists {
 		for i := range list {
@@ -164,10 +163,18 @@ func (s *statement) escapeVariables() {
 	}
 }
 
-func parseStatement(raw json.RawMessage) (statement, error) {
+func parseStatement(raw json.RawMessage, hasVariables bool) (statement, error) {
 	var in statementJSON
 	if err := strictJSON(raw, &in); err != nil {
 		return statement{}, err
+	}
+	if !hasVariables {
+		in.escapeVariables()
+	}
+	for _, actions := range []list{in.Action, in.NotAction} { // which Evaluate has in lower case, too
+		for i := range actions {
+			actions[i] = strings.ToLower(actions[i])
+		}
 	}
 	var s statement
 	switch in.Effect {
@@ -212,9 +219,9 @@ func parsePatterns(name string, plain, not list) (patterns, error) {
 		return patterns{}, fmt.Errorf("the elements %s and Not%s exclude each other", name, name)
 	}
 	if not != nil {
-		return patterns{globs: not, negate: true}, nil
+		return patterns{any: newPatterns(not), negate: true}, nil
 	}
-	return patterns{globs: plain}, nil
+	return patterns{any: newPatterns(plain)}, nil
 }
 
 func parsePrincipals(raw json.RawMessage) (principals, error) {
@@ -255,17 +262,10 @@ func strictJSON(b []byte, v any) error {
 	return nil
 }
 
-// matches reports whether one of the patterns covers s. Case folds for actions
-// only: resource names are case-sensitive.
-func (p patterns) matches(s string, vars vars, fold bool) bool {
-	if fold {
-		s = strings.ToLower(s)
-	}
-	for _, glob := range p.globs {
-		if fold {
-			glob = strings.ToLower(glob)
-		}
-		if globMatch(glob, s, vars) {
+// matches reports whether one of the patterns covers s.
+func (p patterns) matches(s string, vars vars) bool {
+	for _, one := range p.any {
+		if globMatch(one, s, vars) {
 			return !p.negate
 		}
 	}

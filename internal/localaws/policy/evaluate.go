@@ -5,26 +5,27 @@ import "strings"
 // Evaluate says what the document has to say of a request. A statement without
 // a Principal element applies to whoever the policy is attached to.
 func (d *Document) Evaluate(r Request) Decision {
-	vars := newVars(r.Context)
+	r.Action = strings.ToLower(r.Action)
 	result := ImplicitDeny
 	for i := range d.statements {
 		s := &d.statements[i]
-		if s.effect > result && s.applies(r, vars) {
+		if s.effect > result && s.applies(r) {
 			result = s.effect
 		}
 	}
 	return result
 }
 
-func (s *statement) applies(r Request, vars vars) bool {
+func (s *statement) applies(r Request) bool {
+	vars := vars(r.Context)
 	if s.principals != nil && !s.principals.matches(r.Principal) {
 		return false
 	}
-	if !s.actions.matches(r.Action, vars, true) {
+	if !s.actions.matches(r.Action, vars) {
 		return false
 	}
 	// Trust policies have no Resource: they speak of the role itself.
-	if s.hasResources && !s.resources.matches(r.Resource, vars, false) {
+	if s.hasResources && !s.resources.matches(r.Resource, vars) {
 		return false
 	}
 	for _, c := range s.conditions {

@@ -2,15 +2,49 @@ package policy
 
 import "strings"
 
-// vars resolves policy variables such as ${iot:Connection.Thing.ThingName}.
+// vars are the values of policy variables such as ${iot:Connection.Thing.ThingName}.
 type vars map[string]string
 
-func newVars(context map[string]string) vars {
-	v := make(vars, len(context))
-	for key, value := range context {
-		v[strings.ToLower(key)] = value
+// get compares keys without regard to case.
+func (v vars) get(key string) (string, bool) {
+	if value, ok := v[key]; ok {
+		return value, true
 	}
-	return v
+	for k, value := range v {
+		if strings.EqualFold(k, key) {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// A pattern is compiled once unless it has variables.
+type pattern struct {
+	text     string
+	compiled []token // nil if text has variables
+}
+
+func newPattern(text string) pattern {
+	if strings.Contains(text, "${") {
+		return pattern{text: text}
+	}
+	tokens, _ := compile(text, nil) // only a variable could be unknown
+	return pattern{text, tokens}
+}
+
+func newPatterns(texts []string) []pattern {
+	patterns := make([]pattern, len(texts))
+	for i, text := range texts {
+		patterns[i] = newPattern(text)
+	}
+	return patterns
+}
+
+func (p pattern) tokens(vars vars) ([]token, bool) {
+	if p.compiled != nil {
+		return p.compiled, true
+	}
+	return compile(p.text, vars)
 }
 
 // A token of a pattern: one literal byte, ? or *.
@@ -75,14 +109,14 @@ func variable(s string) (name, rest string, ok bool) {
 // lookup resolves a variable; ${key, 'default'} has a default.
 func (v vars) lookup(name string) (string, bool) {
 	key, fallback, hasFallback := strings.Cut(name, ",")
-	if value, ok := v[strings.ToLower(strings.TrimSpace(key))]; ok {
+	if value, ok := v.get(strings.TrimSpace(key)); ok {
 		return value, true
 	}
 	return strings.Trim(strings.TrimSpace(fallback), "'"), hasFallback
 }
 
-func globMatch(pattern, s string, vars vars) bool {
-	tokens, ok := compile(pattern, vars)
+func globMatch(p pattern, s string, vars vars) bool {
+	tokens, ok := p.tokens(vars)
 	return ok && matchTokens(tokens, s)
 }
 
