@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -177,7 +179,7 @@ func (b *Mailbox) add(m Mail) {
 func (b *Mailbox) nextName() string {
 	last := 0
 	if len(b.mails) > 0 {
-		_, _ = fmt.Sscanf(b.mails[len(b.mails)-1].Name, "%d", &last) // names are made here
+		last, _ = strconv.Atoi(strings.TrimSuffix(b.mails[len(b.mails)-1].Name, ".eml")) // names are made here
 	}
 	return fmt.Sprintf("%08d.eml", last+1)
 }

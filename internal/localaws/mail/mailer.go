@@ -3,12 +3,14 @@ package mail
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/textproto"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +36,11 @@ const (
 // alert two round trips more.
 const connections = 2
 
+// maxTogether is how many of the mails that wait are written before an answer is
+// read. That saves a fleet that drops a third of what its alerts cost, most of it
+// in system calls.
+const maxTogether = 16
+
 const (
 	// commandTimeout bounds connecting and each SMTP command.
 	commandTimeout = 30 * time.Second
@@ -43,9 +50,9 @@ const (
 
 // A Mailer sends mails to one SMTP server. It tries each several times and
 // logs an error with the mail's recipient and Message-ID when it gives up. A
-// connection that breaks after the last byte of a mail can double it: SMTP
-// leaves the sender in doubt there (RFC 1047), and an alert too many is better
-// than one too few.
+// connection that breaks after the last byte of a mail can double it, and those
+// that were sent together with it: SMTP leaves the sender in doubt there (RFC
+// 1047), and an alert too many is better than one too few.
 type Mailer struct {
 	addr string
 	log  *slog.Logger
@@ -68,6 +75,10 @@ type Mailer struct {
 type job struct {
 	from, to, id string
 	raw          []byte
+}
+
+func (j job) needsUTF8() bool {
+	return strings.ContainsFunc(j.from+j.to, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // NewMailer returns a Mailer for the SMTP server at addr (host:port). It
@@ -101,10 +112,7 @@ func (m *Mailer) Send(msg Message) error {
 	if err != nil {
 		return err
 	}
-	raw, err := msg.encode()
-	if err != nil {
-		return err
-	}
+	raw := msg.encode()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -160,12 +168,31 @@ func (m *Mailer) Close(ctx context.Context) error {
 func (m *Mailer) work() {
 	s := sender{mailer: m}
 	for j := range m.queue {
-		if attempts, err := s.deliver(j); err != nil {
-			m.log.Error("mail lost", "to", j.to, "message_id", j.id, "smtp", m.addr, "attempts", attempts, "error", err)
+		for _, j := range s.deliverTogether(m.withWaiting(j)) {
+			if attempts, err := s.deliver(j); err != nil {
+				m.log.Error("mail lost", "to", j.to, "message_id", j.id, "smtp", m.addr, "attempts", attempts, "error", err)
+			}
+			m.finish(j)
 		}
-		m.finish(j)
 	}
 	s.quit()
+}
+
+// withWaiting returns a mail and those that wait behind it.
+func (m *Mailer) withWaiting(j job) []job {
+	jobs := []job{j}
+	for len(jobs) < maxTogether {
+		select {
+		case next, ok := <-m.queue:
+			if !ok {
+				return jobs
+			}
+			jobs = append(jobs, next)
+		default:
+			return jobs
+		}
+	}
+	return jobs
 }
 
 func (m *Mailer) finish(j job) {
@@ -189,6 +216,25 @@ type sender struct {
 	atOnce bool
 	// release undoes that stopping the Mailer closes the connection.
 	release func() bool
+}
+
+// deliverTogether sends the mails of a queue in one go, if the server takes them
+// so, and returns those that are still to be delivered.
+func (s *sender) deliverTogether(jobs []job) (left []job) {
+	if s.client == nil || !s.atOnce || len(jobs) == 1 || slices.ContainsFunc(jobs, job.needsUTF8) {
+		return jobs
+	}
+	for i, err := range s.sendAtOnce(jobs) {
+		if err != nil {
+			left = append(left, jobs[i])
+			continue
+		}
+		s.mailer.finish(jobs[i])
+	}
+	if len(left) > 0 {
+		s.drop()
+	}
+	return left
 }
 
 // deliver sends a mail, again and again where that may help.
@@ -232,8 +278,8 @@ func (s *sender) send(j job) error {
 			return err
 		}
 	}
-	if s.atOnce && isASCII(j.from+j.to) {
-		return s.sendAtOnce(j)
+	if s.atOnce && !j.needsUTF8() {
+		return s.sendAtOnce([]job{j})[0]
 	}
 	return s.client.SendMail(j.from, []string{j.to}, bytes.NewReader(j.raw))
 }
@@ -258,32 +304,51 @@ func (s *sender) dial() error {
 	return nil
 }
 
-// sendAtOnce writes a whole mail before it reads an answer, as PIPELINING (RFC
-// 2920) and CHUNKING (RFC 3030, 4.2) allow. go-smtp's client waits for four
-// answers: on loopback that makes 57 µs a mail instead of 22 (test/bench, MailDialogue).
-func (s *sender) sendAtOnce(j job) error {
+// sendAtOnce writes whole mails before it reads an answer, as PIPELINING (RFC
+// 2920) and CHUNKING (RFC 3030, 4.2) allow, and returns what became of each.
+// go-smtp's client waits for four answers: on loopback that makes 57 µs a mail
+// instead of 22 (test/bench, MailDialogue).
+func (s *sender) sendAtOnce(jobs []job) []error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nBDAT %d LAST\r\n", j.from, j.to, len(j.raw))
-	b.Write(j.raw)
-	if err := s.conn.SetDeadline(time.Now().Add(commandTimeout)); err != nil {
-		return err
-	}
-	if _, err := s.conn.Write(b.Bytes()); err != nil {
-		return err
-	}
-	for range 3 {
-		if _, _, err := s.replies.ReadResponse(2); err != nil { // any 2yz
-			if refusal, ok := errors.AsType[*textproto.Error](err); ok {
-				return &smtp.SMTPError{Code: refusal.Code, Message: refusal.Msg}
-			}
-			return err
+	for i, j := range jobs {
+		if i > 0 {
+			b.WriteString("RSET\r\n") // a mail that is refused leaves nothing to the next one
 		}
+		fmt.Fprintf(&b, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nBDAT %d LAST\r\n", j.from, j.to, len(j.raw))
+		b.Write(j.raw)
 	}
-	return nil
+	broken := s.conn.SetDeadline(time.Now().Add(commandTimeout))
+	if broken == nil {
+		_, broken = s.conn.Write(b.Bytes())
+	}
+	errs := make([]error, len(jobs))
+	for i := range jobs {
+		answers := 3
+		if i > 0 {
+			answers = 4 // with that to RSET
+		}
+		if broken == nil {
+			errs[i], broken = s.answers(answers)
+		}
+		errs[i] = cmp.Or(errs[i], broken)
+	}
+	return errs
 }
 
-func isASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
+// answers reads those to the commands of a mail and returns the first refusal, or
+// why no more can be read.
+func (s *sender) answers(n int) (refused, broken error) {
+	for range n {
+		_, _, err := s.replies.ReadResponse(2) // any 2yz
+		refusal, ok := errors.AsType[*textproto.Error](err)
+		switch {
+		case ok && refused == nil:
+			refused = &smtp.SMTPError{Code: refusal.Code, Message: refusal.Msg}
+		case !ok && err != nil:
+			return refused, err
+		}
+	}
+	return refused, nil
 }
 
 func (s *sender) drop() {

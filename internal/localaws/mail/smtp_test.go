@@ -12,10 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-smtp"
+	"github.com/google/go-cmp/cmp"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -217,6 +219,130 @@ func TestMailerTriesAgain(t *testing.T) {
 			}
 			if got := len(s.accepted); got != tt.connects {
 				t.Errorf("%d connections, want %d", got, tt.connects)
+			}
+		})
+	}
+}
+
+// A picky server holds its first mail until the gate opens, refuses a recipient
+// once or for good and hangs up on another once.
+type picky struct {
+	held, gate chan struct{}
+
+	mu    sync.Mutex
+	asked map[string]int // by recipient
+	taken []string       // recipients, by mail
+}
+
+// A pickySession is a connection to it.
+type pickySession struct {
+	*picky
+	conn *smtp.Conn
+	open bool // a mail is under way
+	to   []string
+	cut  bool
+}
+
+func (s *pickySession) Reset()        { s.open, s.to = false, nil }
+func (s *pickySession) Logout() error { return nil }
+
+func (s *pickySession) Mail(string, *smtp.MailOptions) error {
+	if s.open {
+		return &smtp.SMTPError{Code: 503, Message: "nested MAIL"} // RFC 5321, 4.1.4
+	}
+	s.open = true
+	return nil
+}
+
+func (s *pickySession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked[to]++
+	switch {
+	case to == "never@example.com":
+		return &smtp.SMTPError{Code: 550, Message: "no such user"}
+	case to == "later@example.com" && s.asked[to] == 1:
+		return &smtp.SMTPError{Code: 451, Message: "later"}
+	case to == "cut@example.com" && s.asked[to] == 1:
+		s.cut = true
+		_ = s.conn.Conn().Close()
+	}
+	if s.cut { // go-smtp goes on with what it has read before
+		return errors.New("hung up")
+	}
+	s.to = append(s.to, to)
+	return nil
+}
+
+func (s *pickySession) Data(r io.Reader) error {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if s.to[0] == "first@example.com" {
+		close(s.held)
+		<-s.gate
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = append(s.taken, strings.Join(s.to, " "))
+	if len(s.to) != 1 || !bytes.Contains(raw, []byte("To: <"+s.to[0]+">\r\n")) {
+		s.taken = append(s.taken, "which got "+string(raw))
+	}
+	return nil
+}
+
+// Mails that wait go together: what becomes of one is no matter of the others'.
+func TestMailsThatWaitedAreDeliveredOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		claim string
+		to    []string // behind the first mail
+		taken []string
+		lost  int
+	}{
+		{"all are taken", []string{"a", "b", "c"}, []string{"first", "a", "b", "c"}, 0},
+		{"a passing refusal is tried again after the others", []string{"a", "later", "b"}, []string{"first", "a", "b", "later"}, 0},
+		{"a refusal for good is reported", []string{"never", "a", "b"}, []string{"first", "a", "b"}, 1},
+		{"a connection that breaks is made anew for the rest", []string{"a", "cut", "b"}, []string{"first", "a", "cut", "b"}, 0},
+	} {
+		t.Run(tt.claim, func(t *testing.T) {
+			t.Parallel()
+			p := &picky{held: make(chan struct{}), gate: make(chan struct{}), asked: map[string]int{}}
+			server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &pickySession{picky: p, conn: c}, nil }))
+			server.ErrorLog = slog.NewLogLogger(quiet.Handler(), slog.LevelWarn)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			served := make(chan struct{})
+			go func() { defer close(served); _ = server.Serve(l) }()
+			t.Cleanup(func() { _ = server.Close(); <-served })
+			var log bytes.Buffer
+			m := newMailer(l.Addr().String(), slog.New(slog.NewTextHandler(&log, nil)), 1, noPauses)
+			sendTo := func(name string) {
+				msg := alert("s")
+				msg.To.Address = name + "@example.com"
+				send(t, m, msg)
+			}
+			sendTo("first")
+			<-p.held
+			for _, name := range tt.to {
+				sendTo(name)
+			}
+			close(p.gate)
+			if err := m.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for _, name := range tt.taken {
+				want = append(want, name+"@example.com")
+			}
+			if diff := cmp.Diff(want, p.taken); diff != "" {
+				t.Errorf("taken (-want +got):\n%s", diff)
+			}
+			if got := strings.Count(log.String(), "mail lost"); got != tt.lost {
+				t.Errorf("%d losses reported, want %d:\n%s", got, tt.lost, log.String())
 			}
 		})
 	}

@@ -61,13 +61,9 @@ func (s *Service) mail(t *topic, sub *subscription, subject, body string) mail.M
 }
 
 func (s *Service) confirmLink(sub *subscription) string {
-	return s.link(confirmPath, url.Values{"TopicArn": {sub.TopicARN}, "Token": {sub.Token}})
+	return s.baseURL + confirmPath + "?TopicArn=" + url.QueryEscape(sub.TopicARN) + "&Token=" + url.QueryEscape(sub.Token)
 }
 
 func (s *Service) unsubscribeLink(sub *subscription) string {
-	return s.link(unsubscribePath, url.Values{"SubscriptionArn": {sub.ARN}})
-}
-
-func (s *Service) link(path string, query url.Values) string {
-	return s.baseURL + path + "?" + query.Encode()
+	return s.baseURL + unsubscribePath + "?SubscriptionArn=" + url.QueryEscape(sub.ARN)
 }
