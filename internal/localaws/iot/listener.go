@@ -47,7 +47,7 @@ func (l *listener) Init(*slog.Logger) error { return nil }
 // Serve accepts connections until Close.
 func (l *listener) Serve(establish listeners.EstablishFn) {
 	for {
-		socket, err := l.tcp.Accept()
+		conn, err := l.tcp.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
@@ -56,8 +56,8 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 			time.Sleep(acceptPause)
 			continue
 		}
-		_ = socket.SetDeadline(time.Now().Add(connectTimeout)) // it fails only if the socket is closed
-		l.serve(tls.Server(socket, l.tls), establish)
+		_ = conn.SetDeadline(time.Now().Add(connectTimeout)) // it fails only if the socket is closed
+		l.serve(tls.Server(&socket{Conn: conn}, l.tls), establish)
 	}
 }
 

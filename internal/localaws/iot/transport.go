@@ -11,7 +11,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -117,6 +119,29 @@ func (r *resumed) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return r.Conn.Read(p)
+}
+
+// Close spares a client that has hung up TLS's farewell: the client would answer
+// it with a reset, and with a fleet that vanishes there are thousands to say.
+func (r *resumed) Close() error {
+	if s, ok := r.NetConn().(*socket); ok && s.hungUp.Load() {
+		return s.Close()
+	}
+	return r.Conn.Close()
+}
+
+// A socket knows whether its client has hung up.
+type socket struct {
+	net.Conn
+	hungUp atomic.Bool
+}
+
+func (s *socket) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		s.hungUp.Store(true)
+	}
+	return n, err
 }
 
 // upgrade answers a WebSocket request, whose signature must be good.
