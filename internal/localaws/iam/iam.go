@@ -181,7 +181,8 @@ func (s *Service) Assume(arn, service string, context map[string]string) (policy
 	if err != nil {
 		return nil, err
 	}
-	return &session{service: s, role: r.Name, arn: s.sessionARN(r, strings.Split(service, ".")[0])}, nil
+	name, _, _ := strings.Cut(service, ".")
+	return &session{service: s, role: r.Name, arn: s.sessionARN(r, name)}, nil
 }
 
 // Session is the identity of credentials that were given out for a role.
@@ -203,20 +204,20 @@ func (s *Service) AssumeAs(arn string, who policy.Principal, sessionName string,
 
 // trusting finds a role that somebody may assume; s.mu is held.
 func (s *Service) trusting(arn string, who policy.Principal, context map[string]string) (*role, error) {
-	refused := awsapi.Error{
-		Code: "AccessDenied", Status: http.StatusForbidden,
-		Message: fmt.Sprintf("%s is not authorized to perform: sts:AssumeRole on resource: %s", cmp.Or(who.ARN, who.Service), arn),
+	refused := func(because string) error {
+		return &awsapi.Error{
+			Code: "AccessDenied", Status: http.StatusForbidden,
+			Message: fmt.Sprintf("%s is not authorized to perform: sts:AssumeRole on resource: %s because %s", cmp.Or(who.ARN, who.Service), arn, because),
+		}
 	}
 	name := arn[strings.LastIndex(arn, "/")+1:]
 	r, ok := s.roles[name]
 	if !ok || r.ARN != arn {
-		refused.Message += " because the role does not exist"
-		return nil, &refused
+		return nil, refused("the role does not exist")
 	}
 	request := policy.Request{Principal: who, Action: "sts:AssumeRole", Resource: arn, Context: context}
 	if r.trust.Evaluate(request) != policy.Allow {
-		refused.Message += " because its trust policy does not allow it"
-		return nil, &refused
+		return nil, refused("its trust policy does not allow it")
 	}
 	return r, nil
 }

@@ -82,6 +82,7 @@ type rule struct {
 	query       *iotsql.Rule
 	actions     []action
 	errorAction action
+	context     map[string]string // in which it assumes its roles
 }
 
 var ruleName = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
@@ -222,9 +223,11 @@ func (s *Service) compileRule(name string, p TopicRulePayload, t awsapi.Tags) (*
 	if len(p.Actions) > maxActions {
 		return nil, awsapi.Errorf("InvalidRequestException", "rule %s has %d actions, at most %d are allowed", name, len(p.Actions), maxActions)
 	}
+	arn := s.options.Account.ARN("iot", "rule/"+name)
 	r := &rule{
-		TopicRule: TopicRule{Name: name, ARN: s.options.Account.ARN("iot", "rule/"+name), Created: time.Now().UTC(), Payload: p, Tags: tags(t)},
+		TopicRule: TopicRule{Name: name, ARN: arn, Created: time.Now().UTC(), Payload: p, Tags: tags(t)},
 		query:     query,
+		context:   map[string]string{"aws:SourceAccount": s.options.Account.ID, "aws:SourceArn": arn},
 	}
 	for _, a := range p.Actions {
 		compiled, err := s.compileAction(a, query)

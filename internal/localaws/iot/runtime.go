@@ -90,10 +90,7 @@ func (s *Service) runAction(r *rule, a action, isErrorAction bool, m *Message, e
 // assume lets a rule act as a role; the trust policy sees which rule asks
 // (developer guide, "Granting an AWS IoT rule the access it requires").
 func (s *Service) assume(r *rule, roleARN string) (policy.Identity, error) {
-	return s.options.IAM.Assume(roleARN, iotPrincipal, map[string]string{
-		"aws:SourceAccount": s.options.Account.ID,
-		"aws:SourceArn":     r.ARN,
-	})
+	return s.options.IAM.Assume(roleARN, iotPrincipal, r.context)
 }
 
 // allowed is an error unless the caller may do the action.
