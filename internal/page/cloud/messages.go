@@ -116,17 +116,31 @@ func (p *Page) receive(m device.Message) {
 			if e.Client == "" {
 				e.Client = p.justConnected(e.Time)
 			}
+			if e.Client == "" { // its lifecycle event may be on the way
+				time.AfterFunc(claimedWithin, func() {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					e.Client = p.justConnected(e.Time)
+					p.take(e)
+				})
+				return
+			}
 		}
 	}
+	p.take(e)
+}
+
+// take tells of a message and of what the rules make of it; p.mu is held.
+func (p *Page) take(e page.Event) {
 	if e.Client != "" {
 		p.adopt(e.Client)
 	}
 	p.history.Record(e)
-	if m.Retain {
+	if e.Retain {
 		return
 	}
 	for _, r := range p.rules {
-		if r.query.MatchesTopic(m.Topic) {
+		if r.query.MatchesTopic(e.Topic) {
 			p.history.Record(r.judge(e))
 		}
 	}
@@ -136,8 +150,12 @@ func (p *Page) receive(m device.Message) {
 	}
 }
 
-// connectedWithin is how long after a connection its connected message may come.
-const connectedWithin = 10 * time.Second
+const (
+	// connectedWithin is how long after a connection its connected message may come.
+	connectedWithin = 10 * time.Second
+	// claimedWithin is how long it may come before.
+	claimedWithin = time.Second
+)
 
 // justConnected is the only client that a connected message can be of, or ""; p.mu
 // is held.
