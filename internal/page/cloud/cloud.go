@@ -117,7 +117,7 @@ func (p *Page) Handler() http.Handler {
 		Stacks: func(context.Context) ([]page.StackState, error) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			if p.broken != nil && p.state.Name == "" {
+			if p.state.Name == "" {
 				return nil, p.broken
 			}
 			return []page.StackState{p.state}, p.broken

@@ -369,3 +369,25 @@ func TestRememberedClientsAreBounded(t *testing.T) {
 		t.Errorf("a client ID of %d bytes is believed", len(got))
 	}
 }
+
+// A stack that is destroyed while somebody looks is said to be gone, once.
+func TestAStackThatIsDestroyedIsGone(t *testing.T) {
+	t.Parallel()
+	s := setUp(t, "")
+	stack, err := s.CloudFormation.Describe(localtest.Stack)
+	must(t, err)
+	must(t, s.CloudFormation.Delete(stack.ID))
+	_, err = s.CloudFormation.Await(t.Context(), stack.ID)
+	must(t, err)
+	for range 3 {
+		s.page.refresh(t.Context())
+	}
+	if answer := s.ask("GET", "stack", ""); !strings.Contains(answer, "read stack Lastwill: it does not exist") || strings.Contains(answer, names.Rule) {
+		t.Errorf("the stack's view says\n%s", answer)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.complains) != 1 {
+		t.Errorf("on standard error stands %q", s.complains)
+	}
+}

@@ -71,8 +71,9 @@ func (p *Page) poll() {
 	for {
 		select {
 		case <-ticker.C:
-			p.refresh(p.ctx)
-			p.record(p.failures(p.ctx))
+			if p.refresh(p.ctx) {
+				p.record(p.failures(p.ctx))
+			}
 		case <-p.ctx.Done():
 			return
 		}
@@ -106,17 +107,15 @@ func (p *Page) record(events []page.Event) {
 	}
 }
 
-// refresh reads the stack. A page that shows it is told if something has changed.
-func (p *Page) refresh(ctx context.Context) {
+// refresh reads the stack, and reports whether it could. A page that shows it is
+// told if something has changed.
+func (p *Page) refresh(ctx context.Context) bool {
 	p.mu.Lock()
 	before, broken, all := p.state, p.broken, time.Since(p.readAt) > readEvery || p.broken != nil
 	p.mu.Unlock()
 	state, rules, err := p.read(ctx, before, all)
-	if ctx.Err() != nil {
-		return
-	}
-	if err == nil && reflect.DeepEqual(state, before) && broken == nil || err != nil && broken != nil && err.Error() == broken.Error() {
-		return
+	if ctx.Err() != nil || err != nil && broken != nil || err == nil && broken == nil && reflect.DeepEqual(state, before) {
+		return err == nil
 	}
 	if err != nil {
 		p.Log(err)
@@ -124,8 +123,11 @@ func (p *Page) refresh(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.broken = err
-	if err == nil {
+	if err == nil || errors.Is(err, errGone) {
 		p.state, p.rules = state, rules
+	}
+	if group := state.Output("ErrorLogGroup"); group != "" {
+		p.target.ErrorLog = group
 	}
 	for _, r := range state.Resources {
 		if r.Type == "AWS::IoT::Thing" {
@@ -138,7 +140,10 @@ func (p *Page) refresh(ctx context.Context) {
 		}
 	}
 	p.history.Record(page.Event{Kind: page.Stack, Time: time.Now(), Name: p.Stack, Detail: p.Stack + " " + state.Status})
+	return err == nil
 }
+
+var errGone = errors.New("it does not exist: it was destroyed")
 
 func accountOf(id string) string {
 	parsed, err := arn.Parse(id)
@@ -153,6 +158,9 @@ func (p *Page) read(ctx context.Context, before page.StackState, all bool) (page
 	found, err := p.cloudformation.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &p.Stack})
 	if err == nil && len(found.Stacks) != 1 {
 		err = fmt.Errorf("there are %d of that name", len(found.Stacks))
+	}
+	if err != nil && strings.Contains(err.Error(), "does not exist") { // a ValidationError, as others are
+		err = errGone
 	}
 	if err != nil {
 		return page.StackState{}, nil, fmt.Errorf("read stack %s: %w", p.Stack, err)
