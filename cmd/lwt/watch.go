@@ -48,7 +48,8 @@ also allow cloudformation:DescribeStacks; what else the page shows it asks for w
 cloudformation:ListStackResources and DescribeStackEvents, iot:GetTopicRule,
 GetPolicy, GetConnection and Publish, iot:Subscribe and Receive on
 $aws/events/presence/*, iam:GetRole, ListRolePolicies and GetRolePolicy,
-sns:GetTopicAttributes and ListSubscriptionsByTopic, and logs:FilterLogEvents.
+sns:GetTopicAttributes and ListSubscriptionsByTopic, logs:FilterLogEvents, and
+cloudwatch:GetMetricData.
 Without one of these the page lacks that part, and says so.
 
 Exit codes: 0 the messages of -n came, or the time of -for is over, or Ctrl-C;

@@ -5,8 +5,8 @@
 // AWS tells a subscriber less than the local endpoint tells its page. Who published
 // a message is not said: it is the client that the payload names in client_id. What
 // the rule made of it is not said either: the deployed statement is evaluated here.
-// Failed actions are read from the log of the rule's error action. PINGREQs and the
-// delivery of e-mails cannot be seen.
+// Failed actions are read from the log of the rule's error action, deliveries of
+// e-mails from SNS's counters. PINGREQs cannot be seen.
 package cloud
 
 import (
@@ -53,6 +53,7 @@ type Page struct {
 	ctx     context.Context // until the page is not wanted any more
 	ended   sync.WaitGroup
 	logged  seen
+	counted counts
 	looking atomic.Int32
 
 	mu sync.Mutex
@@ -90,6 +91,7 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 	for _, problem := range p.state.Problems {
 		o.Log(errors.New(problem))
 	}
+	p.deliveries(ctx) // those of before are nobody's news
 	p.record(append(p.connections(ctx), p.failures(ctx)...))
 	if err := p.follow(ctx, slices.Clone(p.filters), p.receive); err != nil {
 		return nil, err
@@ -111,7 +113,8 @@ func (p *Page) Handler() http.Handler {
 		Place: p.Stack + ", " + p.AWS.Region, Address: p.Address, History: p.history, Closing: p.ctx.Done(),
 		Limits: "AWS does not say who sent a message, so its lane is that of the client which the payload names in client_id; " +
 			"nor what a rule made of it, so the deployed statement is evaluated on this machine; " +
-			"nor whether an e-mail arrived. Failed actions come from the rule's log, some seconds later.",
+			"nor who got an e-mail, so there is only SNS's count of each minute, when that is over. " +
+			"Failed actions come from the rule's log, some seconds later.",
 		Publish:   p.publish,
 		Subscribe: p.subscribe,
 		Stacks: func(context.Context) ([]page.StackState, error) {

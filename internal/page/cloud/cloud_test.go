@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -389,5 +390,26 @@ func TestAStackThatIsDestroyedIsGone(t *testing.T) {
 	defer s.mu.Unlock()
 	if len(s.complains) != 1 {
 		t.Errorf("on standard error stands %q", s.complains)
+	}
+}
+
+// What SNS has counted is told once, and nothing of before the page.
+func TestDeliveriesAreToldOnce(t *testing.T) {
+	t.Parallel()
+	s := setUp(t, "")
+	mails, err := s.Mailbox.Wait(t.Context(), 0)
+	must(t, err)
+	link := regexp.MustCompile(`https?://\S+/_lwt/sns/confirm\S+`).FindString(string(mails[0].Raw))
+	response, err := http.Get(link)
+	must(t, err)
+	response.Body.Close()
+	must(t, s.IoT.Publish(t.Context(), names.WillTopic, will.Payload("pump"), 1, false))
+	must(t, s.Flush(t.Context()))
+	var got []page.Event
+	for range 3 {
+		got = append(got, s.page.deliveries(t.Context())...)
+	}
+	if len(got) != 1 || got[0].Kind != page.Mail || !strings.HasPrefix(got[0].Detail, "SNS counts 1 as delivered") {
+		t.Errorf("told was %+v", got)
 	}
 }

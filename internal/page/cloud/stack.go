@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
@@ -33,6 +34,7 @@ type clients struct {
 	iam            *iam.Client
 	sns            *sns.Client
 	logs           *cloudwatchlogs.Client
+	cloudwatch     *cloudwatch.Client
 	// data speaks with the message broker's own API.
 	data *iotdataplane.Client
 }
@@ -40,7 +42,7 @@ type clients struct {
 func clientsOf(config aws.Config, endpoint string) clients {
 	return clients{
 		cloudformation.NewFromConfig(config), iot.NewFromConfig(config), iam.NewFromConfig(config), sns.NewFromConfig(config),
-		cloudwatchlogs.NewFromConfig(config),
+		cloudwatchlogs.NewFromConfig(config), cloudwatch.NewFromConfig(config),
 		iotdataplane.NewFromConfig(config, func(o *iotdataplane.Options) {
 			if o.BaseEndpoint == nil { // the account's own
 				o.BaseEndpoint = aws.String("https://" + endpoint)
@@ -68,11 +70,17 @@ const (
 func (p *Page) poll() {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
+	counted := time.Now()
 	for {
 		select {
 		case <-ticker.C:
-			if p.refresh(p.ctx) {
-				p.record(p.failures(p.ctx))
+			if !p.refresh(p.ctx) {
+				continue
+			}
+			p.record(p.failures(p.ctx))
+			if time.Since(counted) >= countEvery {
+				counted = time.Now()
+				p.record(p.deliveries(p.ctx))
 			}
 		case <-p.ctx.Done():
 			return
@@ -127,7 +135,7 @@ func (p *Page) refresh(ctx context.Context) bool {
 		p.state, p.rules = state, rules
 	}
 	if group := state.Output("ErrorLogGroup"); group != "" {
-		p.target.ErrorLog = group
+		p.target.ErrorLog = group // a stack that was destroyed and deployed anew has another
 	}
 	for _, r := range state.Resources {
 		if r.Type == "AWS::IoT::Thing" {
