@@ -12,6 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"lastwill/internal/check"
 	"lastwill/internal/cli"
 	"lastwill/internal/leftovers"
 	"lastwill/internal/will"
@@ -19,7 +24,8 @@ import (
 
 const ephemeralUsage = `lwt ephemeral creates an environment for a branch or a pull request, checks it and
 destroys it, local or on AWS. It destroys always: also when the deployment or the
-check failed, and at Ctrl-C.
+check failed, and at Ctrl-C; another Ctrl-C does not stop that. After it was killed,
+run it again: it removes what the former run left.
 
 Usage: lwt ephemeral -name NAME [-c KEY=VALUE]... [-e HOST[:PORT]] [-r FILE]
 
@@ -65,25 +71,32 @@ func runEphemeral(ctx context.Context, args []string, s cli.Streams) (err error)
 	if err != nil {
 		return cli.WithHint(cli.Usagef("%w", err), "name it yourself: -name pr-123")
 	}
+	config, err := awsConfig(ctx)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(s.Out, "lwt ephemeral: environment %s\n", environment)
 	cdkArgs := []string{"--context", "environment=" + environment}
 	for _, c := range given {
 		cdkArgs = append(cdkArgs, "--context", c)
 	}
 	defer func() {
-		err = errors.Join(err, destroyEphemeral(ctx, environment, cdkArgs, s))
+		if ctx.Err() != nil {
+			fmt.Fprintf(s.Out, "lwt ephemeral: interrupted, environment %s is destroyed now\n", environment)
+		}
+		err = errors.Join(err, destroyEphemeral(ctx, config, environment, cdkArgs, s))
 	}()
 	if err := runCDK(ctx, s.Err, append([]string{"deploy", "--require-approval", "never"}, cdkArgs...)...); err != nil {
 		return err
 	}
-	check := []string{"-environment", environment}
+	checkArgs := []string{"-environment", environment}
 	if broker.endpoint != "" {
-		check = append(check, "-e", broker.endpoint)
+		checkArgs = append(checkArgs, "-e", broker.endpoint)
 	}
 	if broker.rootCA != "" {
-		check = append(check, "-r", broker.rootCA)
+		checkArgs = append(checkArgs, "-r", broker.rootCA)
 	}
-	if err := runCheck(ctx, check, s); err != nil {
+	if err := runCheck(ctx, checkArgs, s); err != nil {
 		var code *cli.ExitError
 		if errors.As(err, &code) && code.Err == nil { // it has said why
 			err = errors.New("the check failed")
@@ -95,14 +108,13 @@ func runEphemeral(ctx context.Context, args []string, s cli.Streams) (err error)
 
 // destroyEphemeral goes on after an interruption, and tells what stands in the way
 // or is left.
-func destroyEphemeral(ctx context.Context, environment string, cdkArgs []string, s cli.Streams) error {
+func destroyEphemeral(ctx context.Context, config aws.Config, environment string, cdkArgs []string, s cli.Streams) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyTime)
 	defer cancel()
-	err := runCDK(ctx, s.Err, append([]string{"destroy", "--force"}, cdkArgs...)...)
-	config, problem := awsConfig(ctx)
-	if problem != nil {
-		return errors.Join(err, problem)
-	}
+	err := errors.Join(
+		makeWay(ctx, config, will.NamesFor(environment).Stack, s),
+		runCDK(ctx, s.Err, append([]string{"destroy", "--force"}, cdkArgs...)...),
+	)
 	items, problem := leftovers.Find(ctx, leftovers.Options{AWS: config, Environment: environment})
 	if problem != nil {
 		return errors.Join(err, problem)
@@ -116,7 +128,61 @@ func destroyEphemeral(ctx context.Context, environment string, cdkArgs []string,
 	return err
 }
 
-// runCDK runs the pinned CDK CLI, whose output goes to w.
+// makeWay makes a stack one that can be deleted. A deployment goes on when the CDK
+// CLI is interrupted, and meanwhile the stack cannot be; nor can a policy to which a
+// killed check has left a certificate attached.
+func makeWay(ctx context.Context, config aws.Config, stack string, s cli.Streams) error {
+	status, err := stackStatus(ctx, config, stack)
+	for told := false; err == nil && busy(status); status, err = stackStatus(ctx, config, stack) {
+		if !told {
+			fmt.Fprintf(s.Out, "lwt ephemeral: stack %s is %s: its destruction waits for the end of that\n", stack, status)
+			told = true
+		}
+		timer := time.NewTimer(stackPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+	if err != nil || status == "" {
+		return err
+	}
+	target, err := check.TargetOf(ctx, config, stack)
+	if err != nil {
+		return nil //nolint:nilerr // a stack whose deployment failed has no outputs, nor was it checked
+	}
+	_, err = check.Sweep(ctx, config, target)
+	return err
+}
+
+// stackPause is the time between two looks at a stack.
+const stackPause = time.Second
+
+// stackStatus is "" if there is no such stack.
+func stackStatus(ctx context.Context, config aws.Config, stack string) (types.StackStatus, error) {
+	found, err := cloudformation.NewFromConfig(config).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &stack})
+	switch {
+	case err != nil && strings.Contains(err.Error(), "does not exist"): // a ValidationError, as others are
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("read stack %s: %w", stack, err)
+	case len(found.Stacks) == 0:
+		return "", nil
+	}
+	return found.Stacks[0].StackStatus, nil
+}
+
+// busy tells whether something is under way. A stack that waits for a change set to
+// be executed waits for nobody.
+func busy(status types.StackStatus) bool {
+	return strings.HasSuffix(string(status), "_IN_PROGRESS") && status != types.StackStatusReviewInProgress
+}
+
+// runCDK runs the pinned CDK CLI, whose output goes to w. An interruption reaches it
+// and all that it started once, and only if ctx ends: a terminal's would reach it at
+// any time.
 func runCDK(ctx context.Context, w io.Writer, args ...string) error {
 	program := filepath.Join("node_modules", ".bin", "cdk")
 	if _, err := os.Stat(program); err != nil {
@@ -124,10 +190,13 @@ func runCDK(ctx context.Context, w io.Writer, args ...string) error {
 	}
 	cmd := exec.CommandContext(ctx, program, append(args, "--no-notices", "--progress", "events")...)
 	cmd.Stdout, cmd.Stderr = w, w
-	// The CLI gets SIGINT of the terminal itself; after it, it may clean up.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	ownGroup(cmd)
 	cmd.WaitDelay = patience
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("cdk %s was interrupted: %w", args[0], context.Cause(ctx))
+	case err != nil:
 		return fmt.Errorf("cdk %s: %w", args[0], err)
 	}
 	return nil

@@ -89,7 +89,7 @@ func noWildcards(t *testing.T, tpl template, c monitoring.Config) {
 	}
 	want := 4 + 1 + 3 + 1
 	if c.Check {
-		want += 1 + 14
+		want += 1 + 13
 	}
 	if c.Alarms {
 		want++
@@ -109,7 +109,7 @@ func checkMay(actions []string, resource, own string) bool {
 		"iot:DescribeEndpoint", "iot:CreateCertificateFromCsr", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal",
 		"iot:ListPrincipalThings", "sns:Unsubscribe",
 	}
-	certificates := []string{"iot:UpdateCertificate", "iot:DeleteCertificate", "iot:AttachPolicy", "iot:DetachPolicy"}
+	certificates := []string{"iot:DescribeCertificate", "iot:UpdateCertificate", "iot:DeleteCertificate", "iot:AttachPolicy", "iot:DetachPolicy"}
 	allIn := func(list []string) bool {
 		return !slices.ContainsFunc(actions, func(a string) bool { return !slices.Contains(list, a) })
 	}

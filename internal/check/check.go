@@ -9,6 +9,8 @@
 //   - iot:DescribeEndpoint, CreateThing, DeleteThing, CreateCertificateFromCsr,
 //     UpdateCertificate, DeleteCertificate, AttachPolicy, DetachPolicy,
 //     AttachThingPrincipal, DetachThingPrincipal, GetTopicRule;
+//   - iot:ListTargetsForPolicy, ListPrincipalThings and DescribeCertificate, to remove
+//     what a check left that was killed long ago;
 //   - iot:Connect, Subscribe and Receive, as the check watches the MQTT topics with
 //     them, and DeleteConnection for the mode Kill;
 //   - sqs:CreateQueue, GetQueueAttributes, ReceiveMessage, DeleteQueue and
@@ -33,6 +35,10 @@ import (
 	"lastwill/internal/device"
 	"lastwill/internal/will"
 )
+
+// MaxDuration bounds a check, so that another one knows what a killed check left
+// from what a running one needs.
+const MaxDuration = 30 * time.Minute
 
 // Options of a check.
 type Options struct {
@@ -162,6 +168,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, MaxDuration, fmt.Errorf("it took longer than %s", MaxDuration))
+	defer cancel()
 	c := newCheck(o)
 	err := c.run(ctx)
 	if broken, ok := errors.AsType[*Broken](err); ok {
@@ -202,7 +210,7 @@ func newCheck(o Options) *check {
 }
 
 func (c *check) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{c.findEndpoint, c.watchSNS, c.identify} {
+	for _, step := range []func(context.Context) error{c.sweepAbandoned, c.findEndpoint, c.watchSNS, c.identify} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -452,6 +454,108 @@ func TestWhatCannotBeRemovedIsNamed(t *testing.T) {
 	}
 }
 
+// What a check left that was killed long ago is removed by the next one; what may
+// be of one that still runs is not touched.
+func TestWhatAKilledCheckLeftIsRemovedByALaterOne(t *testing.T) {
+	t.Parallel()
+	b := deploy(t)
+	old, young := b.killed(t), b.killed(t)
+	r, err := check.Run(context.Background(), b.options(func(o *check.Options) {
+		o.AWS.HTTPClient = aging{b.certificateOf(t, old): 41 * time.Minute, b.certificateOf(t, young): 39 * time.Minute}
+	}))
+	must(t, err)
+	if !r.Passed || len(r.Warnings) != 1 { // which is about e-mails
+		t.Errorf("the check passed: %t, %v, warnings %q", r.Passed, r.Broken, r.Warnings)
+	}
+	if got := r.Steps[0]; got.Name != "sweep" || !strings.HasSuffix(got.Detail, ": "+old) {
+		t.Errorf("the first step is %+v", got)
+	}
+	if now := strings.Join(b.Leftovers(), "\n"); strings.Contains(now, old) || strings.Count(now, young) != 3 { // thing, queue, subscription
+		t.Errorf("there is still\n%s", now)
+	}
+	if n := len(b.Leftovers()) - len(b.before); n != 4 { // and the certificate
+		t.Errorf("%d things are left", n)
+	}
+	removed, err := check.Sweep(deadline(t), b.aws, b.target)
+	must(t, err)
+	if !slices.Equal(removed, []string{young}) {
+		t.Errorf("removed was %q, not %s", removed, young)
+	}
+	b.nothingLeft(t, &check.Report{})
+}
+
+func TestWhoMayNotSweepMayCheck(t *testing.T) {
+	t.Parallel()
+	b := deploy(t)
+	r, err := check.Run(context.Background(), b.options(func(o *check.Options) { o.AWS.HTTPClient = refusing{"POST", "/policy-targets/"} }))
+	must(t, err)
+	told := slices.ContainsFunc(r.Warnings, func(w string) bool {
+		return strings.HasPrefix(w, "what checks that were killed left is not all removed: ")
+	})
+	if !r.Passed || !told {
+		t.Errorf("the check passed: %t, %v, warnings %q", r.Passed, r.Broken, r.Warnings)
+	}
+	b.nothingLeft(t, r)
+}
+
+// killed runs a check that cannot remove anything: it leaves what one leaves that
+// is killed. Its name is returned.
+func (b *bench) killed(t *testing.T) string {
+	t.Helper()
+	r, err := check.Run(context.Background(), b.options(func(o *check.Options) { o.AWS.HTTPClient = withoutRemovals{} }))
+	if err == nil || len(r.Left) != 6 {
+		t.Fatalf("the check left %v, error %v", r.Left, err)
+	}
+	return r.Name
+}
+
+func (b *bench) certificateOf(t *testing.T, thing string) string {
+	t.Helper()
+	principals, err := b.iot.ListThingPrincipals(deadline(t), &iot.ListThingPrincipalsInput{ThingName: &thing})
+	must(t, err)
+	_, id, _ := strings.Cut(principals.Principals[0], ":cert/")
+	return id
+}
+
+// withoutRemovals is the way of somebody whose process is killed before.
+type withoutRemovals struct{}
+
+func (withoutRemovals) Do(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		body, _ = io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	removes := r.Method == http.MethodDelete || strings.HasPrefix(r.URL.Path, "/target-policies/") && r.Method == http.MethodPost ||
+		r.Method == http.MethodPut && strings.HasPrefix(r.URL.Path, "/certificates/") ||
+		strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".DeleteQueue") || bytes.Contains(body, []byte("Action=Unsubscribe"))
+	if !removes {
+		return http.DefaultClient.Do(r)
+	}
+	return denied(r), nil
+}
+
+// aging makes certificates older, by id.
+type aging map[string]time.Duration
+
+var creationDate = regexp.MustCompile(`"creationDate":[0-9.]+`)
+
+func (a aging) Do(r *http.Request) (*http.Response, error) {
+	answer, err := http.DefaultClient.Do(r)
+	age, ok := a[strings.TrimPrefix(r.URL.Path, "/certificates/")]
+	if err != nil || !ok || r.Method != http.MethodGet {
+		return answer, err
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, err
+	}
+	content = creationDate.ReplaceAll(content, fmt.Appendf(nil, `"creationDate":%d`, time.Now().Add(-age).Unix()))
+	answer.Body, answer.ContentLength = io.NopCloser(bytes.NewReader(content)), int64(len(content))
+	return answer, nil
+}
+
 // refusing is the way of somebody who may not do everything.
 type refusing struct{ method, path string }
 
@@ -459,10 +563,18 @@ func (f refusing) Do(r *http.Request) (*http.Response, error) {
 	if r.Method != f.method || !strings.HasPrefix(r.URL.Path, f.path) {
 		return http.DefaultClient.Do(r)
 	}
+	return denied(r), nil
+}
+
+func denied(r *http.Request) *http.Response {
+	body := `{"message":"AccessDenied"}`
+	if r.Header.Get("Content-Type") == "application/x-www-form-urlencoded" {
+		body = `<ErrorResponse><Error><Code>AuthorizationError</Code></Error></ErrorResponse>`
+	}
 	return &http.Response{
 		StatusCode: http.StatusForbidden, Request: r, Header: http.Header{"X-Amzn-Errortype": {"AccessDeniedException"}},
-		Body: io.NopCloser(strings.NewReader(`{"message":"AccessDenied"}`)),
-	}, nil
+		Body: io.NopCloser(strings.NewReader(body)),
+	}
 }
 
 // No goroutine and no socket outlives a check that passes, fails or is interrupted.
