@@ -38,8 +38,9 @@ type world struct {
 //	ended REASON N    waits for the end of a connection to that, for AWS's reason, and
 //	                  wants N wills since the last time
 //	broker            starts mosquitto with mutual TLS; sets $ENDPOINT and $PORT
-//	proxy             starts an HTTP proxy that knows the broker as broker.test; sets
-//	                  $PROXY
+//	proxy [tls]       starts an HTTP proxy that knows the broker as broker.test, or
+//	                  one that is itself reached over TLS; sets $PROXY, and $PROXY_CA
+//	                  to who vouches for that
 //	observe FILTER... subscribes mosquitto_sub
 //	logged TEXT...    waits for a line of mosquitto's log with one of the texts
 //	publish T TEXT    publishes with mosquitto_pub
@@ -73,8 +74,15 @@ var commands = map[string]func(w *world, ts *testscript.TestScript, args []strin
 			ts.Fatalf("%d wills, want %d", got, wills)
 		}
 	},
-	"proxy": func(w *world, ts *testscript.TestScript, _ []string) {
-		ts.Setenv("PROXY", startProxy(w, w.broker.Addr))
+	"proxy": func(w *world, ts *testscript.TestScript, args []string) {
+		proxy := newProxy(w, w.broker.Addr)
+		if len(args) == 0 {
+			proxy.Start()
+		} else {
+			proxy.StartTLS()
+			ts.Setenv("PROXY_CA", w.pki.File(w, "proxy.pem", "CERTIFICATE", proxy.Certificate().Raw))
+		}
+		ts.Setenv("PROXY", proxy.URL)
 	},
 	"observe": func(w *world, _ *testscript.TestScript, args []string) {
 		w.observer = w.peer.Observe(w, args...)
@@ -130,10 +138,10 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// startProxy starts a proxy that leads every CONNECT to broker.test to an address.
-func startProxy(t testing.TB, addr string) (url string) {
+// newProxy is a proxy that leads every CONNECT to broker.test to an address.
+func newProxy(t testing.TB, addr string) *httptest.Server {
 	t.Helper()
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if host, _, err := net.SplitHostPort(r.Host); r.Method != http.MethodConnect || err != nil || host != "broker.test" {
 			http.Error(w, "no", http.StatusForbidden)
 			return
@@ -154,5 +162,5 @@ func startProxy(t testing.TB, addr string) (url string) {
 		io.Copy(broker, client)
 	}))
 	t.Cleanup(proxy.Close)
-	return proxy.URL
+	return proxy
 }

@@ -67,7 +67,8 @@
 //     Lengths and indexes count Unicode characters.
 //   - transform: of an attribute that both have, the Object's counts.
 //   - Strings have no escapes but the doubled quote.
-//   - The variables of SET are computed anew for each template.
+//   - The variables of SET are computed anew for each template. How many there may
+//     be is not said: as many as fit into the statement.
 //   - $$ in a template is one $. Undefined and Null leave nothing in a template.
 //   - Regular expressions are RE2's, AWS's are Java's: there is no look-around, no
 //     back-reference and no possessive quantifier, and no pattern takes

@@ -9,7 +9,8 @@
 //     over mutual TLS with ALPN and over WebSocket (443).
 //   - A client certificate that is not registered or not active fails in the TLS
 //     handshake with the alert "bad certificate". A client without one, and
-//     without ALPN, is closed after the handshake. SNI is not required.
+//     without ALPN, is closed after the handshake.
+//   - SNI is not required: to an address such as 127.0.0.1 clients send none.
 //   - Who connects over WebSocket with valid credentials may do everything, as in
 //     the APIs: of IAM policies, only those of a function's role are asked.
 //   - A CONNECT that comes within a second after another with the same client ID
