@@ -213,6 +213,13 @@ func TestWhatIsForbiddenIsNamed(t *testing.T) {
 	if timeline := s.ask("GET", "", ""); !strings.Contains(timeline, "<dd>0 of 1</dd>") {
 		t.Errorf("the timeline does not say that no address is confirmed:\n%s", timeline)
 	}
+	at := regexp.MustCompile(`data-at="[^"]*"`)
+	for range 3 {
+		s.page.refresh(t.Context())
+	}
+	if before, now := at.FindString(stack), at.FindString(s.ask("GET", "stack", "")); now != before {
+		t.Errorf("the same problem made events: from %s to %s", before, now)
+	}
 	if len(s.complains) == 0 || !strings.HasPrefix(s.complains[0], "policy ") || !strings.Contains(s.complains[0], "AccessDenied") {
 		t.Errorf("on standard error stands %q", s.complains)
 	}

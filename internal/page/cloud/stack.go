@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/smithy-go"
 
 	"lastwill/internal/iotsql"
 	"lastwill/internal/page"
@@ -204,9 +205,13 @@ func (p *Page) read(ctx context.Context, before page.StackState, all bool) (page
 	return out, rules, nil
 }
 
-// problem notes what keeps a part from being read. One that is gone has none.
+// problem notes what keeps a part from being read, in words that are the same each
+// time: without the request's ID.
 func problem(out *page.StackState, what string, err error) {
-	if gone := (*types.ResourceNotFoundException)(nil); err != nil && !errors.As(err, &gone) {
+	if answer, ok := errors.AsType[smithy.APIError](err); ok {
+		err = fmt.Errorf("%s: %s", answer.ErrorCode(), answer.ErrorMessage())
+	}
+	if err != nil {
 		out.Problems = append(out.Problems, fmt.Sprintf("%s cannot be read: %v", what, err))
 	}
 }
