@@ -242,7 +242,7 @@ func (p *Page) subscribe(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		e := entry{Event: Event{Kind: Message, Time: m.Time, Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: true}}
-		out.Retained = append(out.Retained, e.wire(maxPreview))
+		out.Retained = append(out.Retained, e.wire(len(m.Payload))) // it is in no history that could be asked for the rest
 	}
 	answer(w, out, err)
 }

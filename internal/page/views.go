@@ -129,7 +129,7 @@ type tab struct {
 // A view is what the shell's template shows.
 type view struct {
 	Title  string
-	Script string // of the view
+	Script string // of the view, if it needs one
 	Tabs   []tab
 	Page   Options
 	Data   any
@@ -140,7 +140,7 @@ type view struct {
 func (p *Page) show(w http.ResponseWriter, status int, name, title string, data any) {
 	script := name + ".js"
 	if name == "nothing" {
-		script = "page.js"
+		script = ""
 	}
 	v := view{Title: title, Script: script, Page: p.options, Data: data, At: p.history.epoch + "-" + strconv.FormatUint(p.history.position(), 10)}
 	add := func(name, path string) { v.Tabs = append(v.Tabs, tab{name, Root + path, name == title}) }

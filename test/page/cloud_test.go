@@ -126,6 +126,7 @@ func TestAStackIsWatchedOverTheAPIs(t *testing.T) {
 	check(t, s.SNS.DeleteTopic(stack.Output("SNSTopicArn")))
 	d, err = d.Reconnect(t.Context())
 	check(t, err)
+	happened("0", "connected") // which another connection tells than the message
 	check(t, d.Announce(t.Context()))
 	happened("0", "connected message")
 	_, err = d.Drop()

@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
@@ -142,10 +144,10 @@ type step = chromedp.Action[chromedp.Void]
 // open opens a path of the page in a tab of its own.
 func (s *stage) open(t testing.TB, path string, before ...step) *tab {
 	t.Helper()
-	browser, _ := chromium()
-	opened.Do(func() { check(t, chromedp.Do(browser)) })
+	one, _ := chromium()
+	opened.Do(func() { check(t, chromedp.Do(one)) })
 	b := &tab{t: t}
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithListener(b.listen))
+	ctx, cancel := chromedp.NewContext(one, chromedp.WithListener(b.listen))
 	t.Cleanup(cancel)
 	b.ctx, b.close = ctx, cancel
 	check(t, chromedp.Do(ctx)) // the tab lives as long as this context, not as long as a deadline
@@ -155,6 +157,7 @@ func (s *stage) open(t testing.TB, path string, before ...step) *tab {
 		before = look(1280, 900, "light")
 	}
 	b.do(append(before, chromedp.Navigate(s.address+path))...)
+	b.sees(`document.querySelector('#link')?.dataset.link !== 'opening'`) // its script has begun
 	return b
 }
 
@@ -275,9 +278,44 @@ func (b *tab) shows(selector, text string) {
 	b.sees(fmt.Sprintf(`(([s, t]) => [...document.querySelectorAll(s)].some((e) => e.textContent.includes(t)))(%s)`, quoted))
 }
 
+// click clicks on an element; on what took its place, if the page drew it anew
+// just then.
 func (b *tab) click(selector string) {
 	b.t.Helper()
-	b.do(chromedp.Click(chromedp.CSS(selector)))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	for {
+		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector)))
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "Could not find node") {
+			b.t.Fatalf("%s: %v; the page shows:\n%s", selector, err, b.text())
+		}
+	}
+}
+
+// download clicks on something and returns the file that the browser then saves.
+func (b *tab) download(selector, name string) []byte {
+	b.t.Helper()
+	folder, events := b.t.TempDir(), true
+	_, err := chromedp.Call(b.ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
+		Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: folder, EventsEnabled: &events,
+	})
+	check(b.t, err)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	progress := chromedp.Events(ctx, browser.DownloadProgress)
+	b.click(selector)
+	for e, err := range progress {
+		check(b.t, err)
+		if e.State == browser.DownloadProgressStateCompleted {
+			break
+		}
+	}
+	file, err := os.ReadFile(filepath.Join(folder, name))
+	check(b.t, err)
+	return file
 }
 
 // types replaces what is in a field, key by key.

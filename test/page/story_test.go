@@ -2,14 +2,18 @@ package page_test
 
 import (
 	"crypto/tls"
-	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/emersion/go-smtp"
+	"github.com/google/go-cmp/cmp"
 
 	"lastwill/internal/device"
 	"lastwill/internal/keypair"
@@ -26,6 +30,7 @@ func steps(client string, life int) string {
 // in the mailbox, a device that vanishes, its lane, the mail, and why a rule
 // matched and another did not.
 func TestTheStoryIsSeen(t *testing.T) {
+	t.Parallel()
 	s := setUp(t)
 	timeline := s.open(t, page.Root, look(1280, 900, "light")...)
 	timeline.shows("#waiting", "No device yet")
@@ -90,6 +95,7 @@ func TestTheStoryIsSeen(t *testing.T) {
 }
 
 func TestARuleIsTriedWhileTyping(t *testing.T) {
+	t.Parallel()
 	s := setUp(t)
 	b := s.open(t, page.Root+"rule")
 	b.shows("#verdict h2", "The rule matches")
@@ -107,6 +113,7 @@ func TestARuleIsTriedWhileTyping(t *testing.T) {
 }
 
 func TestMessagesComeAsSubscribed(t *testing.T) {
+	t.Parallel()
 	s := setUp(t)
 	b := s.open(t, page.Root+"client")
 	b.do(chromedp.SetValue(chromedp.CSS("#filter"), "bad#"))
@@ -117,19 +124,144 @@ func TestMessagesComeAsSubscribed(t *testing.T) {
 	b.shows("#filters", "site/+/pump")
 	check(t, s.IoT.Publish(t.Context(), "site/a/valve", []byte(`{"n":0}`), 0, false))
 	b.do(chromedp.SetValue(chromedp.CSS("#topic"), "site/a/pump"), chromedp.SetValue(chromedp.CSS("#payload"), `{"n":1}`), chromedp.SetValue(chromedp.CSS("#qos"), "1"))
+	b.click("#retain")
 	b.click("#publish .main")
 	b.shows(".message pre", "{\n  \"n\": 1\n}")
 	b.shows(".message header", "QoS 1")
+	if kept := s.IoT.ListRetainedMessages(); len(kept) != 1 || kept[0].Topic != "site/a/pump" || kept[0].QoS != 1 || string(kept[0].Payload) != `{"n":1}` {
+		t.Errorf("the broker retains %+v", kept)
+	}
+
+	// What comes during a pause waits; hexadecimal is what is no text.
 	b.click("#pause")
-	check(t, s.IoT.Publish(t.Context(), "site/b/pump", []byte(`{"n":2}`), 0, false))
-	b.shows("#pause", "Resume (1 new)")
+	check(t, s.IoT.Publish(t.Context(), "site/b/pump", []byte{0xff, 0, 1}, 0, false))
+	long := strings.Repeat("0123456789", 300)
+	check(t, s.IoT.Publish(t.Context(), "site/c/pump", []byte(long), 0, false))
+	b.shows("#pause", "Resume (2 new)")
+	const topics = `[...document.querySelectorAll('.message .mono')].map((e) => e.textContent).join(' ')`
+	b.sees(topics + ` === 'site/a/pump' && document.querySelector('#count').textContent === '1'`)
 	b.click("#pause")
+	b.sees(topics + ` === 'site/c/pump site/b/pump site/a/pump' && document.querySelector('#count').textContent === '3'`)
+	b.shows(".message pre", "hex ff 00 01")
+
 	// A reload keeps the subscriptions and what came since.
 	b.do(chromedp.Reload())
-	b.sees(`[...document.querySelectorAll('.message .mono')].map((e) => e.textContent).join(' ') === 'site/b/pump site/a/pump'`)
+	b.sees(topics + ` === 'site/c/pump site/b/pump site/a/pump'`)
+	type row struct {
+		Topic, Kind, Client, Payload string
+		Retain, Hex                  bool
+		QoS, Bytes                   int
+		Time                         time.Time
+	}
+	var exported []row
+	check(t, json.Unmarshal(b.download("#export", "messages.json"), &exported))
+	for i := range exported {
+		if since := time.Since(exported[i].Time); since < 0 || since > patience {
+			t.Errorf("exported message %d is from %v", i, exported[i].Time)
+		}
+		exported[i].Time = time.Time{}
+	}
+	if diff := cmp.Diff([]row{
+		{Topic: "site/c/pump", Kind: "message", Payload: long},
+		{Topic: "site/b/pump", Kind: "message", Payload: "ff0001", Hex: true},
+		{Topic: "site/a/pump", Kind: "message", Payload: `{"n":1}`, QoS: 1, Retain: true},
+	}, exported); diff != "" {
+		t.Errorf("the exported file differs:\n%s", diff)
+	}
+
+	// Clear also counts from the beginning, in a pause too, and holds over a reload.
+	b.click("#pause")
 	b.click("#clear")
-	b.shows("#no-messages", "No messages")
+	b.sees(topics + ` === '' && document.querySelector('#count').textContent === '0'`)
+	b.shows("#no-messages:not([hidden])", "No messages")
+	b.do(chromedp.Reload())
+	b.shows("#link", "live")
+	b.shows("#no-messages:not([hidden])", "No messages")
 	b.clean()
+
+	// Whoever subscribes later gets the retained message.
+	late := s.open(t, page.Root+"client")
+	late.do(chromedp.SetValue(chromedp.CSS("#filter"), "site/#"))
+	late.click("#subscribe .main")
+	late.sees(topics + ` === 'site/a/pump'`)
+	late.shows(".message header", "QoS 1retained")
+	late.clean()
+}
+
+// An action that fails is seen with its reason, and the error action after it; no
+// mail comes.
+func TestAFailedActionIsSeen(t *testing.T) {
+	t.Parallel()
+	s := setUp(t)
+	stack := s.deploy(t)
+	b := s.open(t, page.Root+"mailbox/00000001.eml")
+	b.click(".text a")
+	b.other("/_lwt/sns/confirm").shows("h1", "Subscription confirmed!")
+	check(t, s.SNS.DeleteTopic(stack.Output("SNSTopicArn")))
+	b.post("devices", page.Order{Thing: will.ThingName, KeepAlive: 30, WillPayload: string(will.Payload(will.ThingName))})
+	b.post("devices/drop", map[string]string{"client": will.ThingName})
+
+	b = s.open(t, page.Root)
+	b.sees(steps(will.ThingName, 0) + ` === 'connected message disconnected will matched failed copy erroraction'`)
+	b.sees(`document.querySelector('[data-figure=failed]').textContent === '1' && document.querySelector('[data-figure=mail]').textContent === '1'`)
+	b.shows("[data-kind=failed] .what", "action failed")
+	b.shows("[data-kind=failed] .about", "SnsAction: NotFound: Topic does not exist")
+	b.click("[data-kind=failed] button")
+	b.shows("#detail h2", "action failed")
+	b.shows("#detail .facts", "Topic does not exist")
+	b.shows("#detail", `"last_will": "yes"`)
+	b.click("[data-kind=erroraction] button")
+	b.shows("#detail h2", "error action")
+	b.shows("#detail .facts", "CloudwatchLogsAction")
+	b.clean()
+}
+
+// A device that falls silent: the bar grows, a sign of life begins it anew, and at
+// 1.5 times the keep alive its will goes out, the rule matches, the mail comes.
+func TestAFreezeIsWaitedOut(t *testing.T) {
+	t.Parallel()
+	s := setUp(t)
+	s.deploy(t)
+	b := s.open(t, page.Root+"mailbox/00000001.eml")
+	b.click(".text a")
+	b.other("/_lwt/sns/confirm").shows("h1", "Subscription confirmed!")
+
+	timeline := s.open(t, page.Root)
+	simulate := s.open(t, page.Root+"simulate")
+	simulate.do(chromedp.SetValue(chromedp.CSS("#keep-alive"), strconv.Itoa(int(will.MinKeepAlive.Seconds()))))
+	simulate.click("#start .main")
+	simulate.click("[data-way=freeze]")
+	simulate.shows(".device .status", "silent")
+
+	// Another one sends PINGREQ before it falls silent as well.
+	conn, err := tls.Dial("tcp", s.IoT.Address(), &tls.Config{Certificates: []tls.Certificate{s.identity(t, "pinger")}, RootCAs: s.roots(), ServerName: "localhost"})
+	check(t, err)
+	defer conn.Close()
+	send := func(p packets.ControlPacket) {
+		t.Helper()
+		check(t, p.Write(conn))
+		_, err := packets.ReadPacket(conn)
+		check(t, err)
+	}
+	connect := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	connect.ProtocolName, connect.ProtocolVersion, connect.CleanSession = "MQTT", 4, true
+	connect.ClientIdentifier, connect.Keepalive = "pinger", uint16(will.MinKeepAlive.Seconds())
+	send(connect)
+	const silent = `[...document.querySelectorAll('.lane')].find((l) => l.dataset.client === %q)?.querySelector('[role=meter]')?.ariaValueNow`
+	const grown = `[...document.querySelectorAll('.lane')].find((l) => l.dataset.client === %q)?.querySelector('.silence-bar').getAnimations()[0].effect.getComputedTiming().progress`
+	timeline.sees(fmt.Sprintf(silent+` >= 3 && `+grown+` > 3 / 45`, "pinger", "pinger"))
+	send(packets.NewControlPacket(packets.Pingreq))
+	timeline.sees(fmt.Sprintf(silent+` < 3 && `+grown+` < 3 / 45`, "pinger", "pinger"))
+
+	timeline.sees(fmt.Sprintf(silent+` >= 22 && `+grown+` > 22 / 45 && `+grown+` < 1`, will.ThingName, will.ThingName, will.ThingName))
+	timeline.sees(steps(will.ThingName, 0) + `.replace('mail copy', 'copy mail') === 'connected message disconnected will matched done copy mail'`)
+	timeline.shows("[data-kind=disconnected]", "given up")
+	timeline.sees(fmt.Sprintf(silent+` >= 45 && `+grown+` === 1`, will.ThingName, will.ThingName))
+	timeline.shows(".silence p", " of 45 s")
+	timeline.sees(fmt.Sprintf(silent+` >= 45`, "pinger"))
+	simulate.shows(".device .status", "lost")
+	timeline.clean()
+	simulate.clean()
 }
 
 const evil = `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'"><svg onload=window.pwned=1>`
@@ -162,13 +294,12 @@ func (s *stage) send(t testing.TB, mail string) {
 
 // Whatever devices, mails and stacks say is text.
 func TestHostileTextIsText(t *testing.T) {
+	t.Parallel()
 	s := setUp(t)
 	s.deploy(t, strings.NewReplacer("My first LWT rule", strings.ReplaceAll(evil, `"`, `\"`), "Things; each one's client ID is its name", strings.ReplaceAll(evil, `"`, `\"`)))
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(s.IoT.RootCA())
 	topic := strings.ReplaceAll(evil, "/", "|")
 	d, err := device.Connect(t.Context(), device.Config{
-		Endpoint: s.IoT.Address(), Roots: roots, Certificate: s.identity(t, "evil"), ClientID: evil, ConnectedTopic: topic, ConnectedMessage: evil,
+		Endpoint: s.IoT.Address(), Roots: s.roots(), Certificate: s.identity(t, "evil"), ClientID: evil, ConnectedTopic: topic, ConnectedMessage: evil,
 		Will: device.Message{Topic: names.WillTopic, Payload: []byte(`{"state":{"reported":{"last_will":"` + strings.ReplaceAll(evil, `"`, `\"`) + `"}}}`)},
 	})
 	check(t, err)

@@ -23,6 +23,7 @@ var screenshots = flag.String("screenshots", "", "folder that screenshots of the
 // wider than the window, and the browser has no complaint; light and dark, on a
 // phone and on a desk.
 func TestEveryViewIsForEverybody(t *testing.T) {
+	t.Parallel()
 	axe, err := os.ReadFile("node_modules/axe-core/axe.min.js")
 	check(t, err)
 	s := setUp(t)

@@ -4,7 +4,7 @@ const maxMessages = 200;
 const kept = JSON.parse(sessionStorage.getItem('client') ?? '{"filters":[],"after":""}');
 let stream = null, paused = false, total = 0;
 let messages = []; // newest first, as on the screen
-let held = [];     // that came while paused
+let held = [], came = 0; // while paused: the newest of those that came, and how many
 
 function save() {
   sessionStorage.setItem('client', JSON.stringify({ filters: kept.filters, after: kept.after }));
@@ -34,12 +34,16 @@ function receive(batch) {
 
 function take(events) {
   if (paused) {
-    held.push(...events);
-    held = held.slice(-maxMessages);
-    $('pause').textContent = `Resume (${held.length} new)`;
+    came += events.length;
+    held = [...held, ...events].slice(-maxMessages);
+    $('pause').textContent = `Resume (${came.toLocaleString('en')} new)`;
     return;
   }
-  total += events.length;
+  add(events, events.length);
+}
+
+function add(events, count) {
+  total += count;
   for (const e of events) {
     messages.unshift(e);
     $('messages').prepend(show(e));
@@ -110,9 +114,9 @@ $('pause').addEventListener('click', () => {
   $('pause').setAttribute('aria-pressed', paused);
   $('pause').textContent = paused ? 'Resume' : 'Pause';
   if (!paused) {
-    const waiting = held;
+    add(held, came);
     held = [];
-    take(waiting);
+    came = 0;
   }
 });
 
@@ -123,14 +127,21 @@ $('clear').addEventListener('click', () => {
   save();
   $('messages').replaceChildren();
   $('missed').hidden = true;
-  take([]);
+  add([], 0);
 });
 
-$('export').addEventListener('click', () => {
-  const rows = messages.map((m) => ({ time: new Date(m.t).toISOString(), topic: m.topic, qos: m.qos, retain: !!m.retain, client: m.client ?? '', payload: m.payload ?? '', hex: !!m.hex, bytes: m.size }));
+// The whole of a message of which the stream had the beginning; if it is
+// forgotten, the beginning and how many bytes there were.
+const whole = (m) => (m.size ? ask('event/' + m.n).catch(() => m) : m);
+
+$('export').addEventListener('click', async () => {
+  const rows = (await Promise.all(messages.map(whole))).map((m) => ({
+    time: new Date(m.t).toISOString(), topic: m.topic, qos: m.qos, retain: !!m.retain, kind: m.kind, client: m.client ?? '',
+    payload: m.payload ?? '', hex: !!m.hex, bytes: m.size,
+  }));
   const address = URL.createObjectURL(new Blob([JSON.stringify(rows, null, 2)], { type: 'application/json' }));
   h('a', { href: address, download: 'messages.json' }).click();
-  URL.revokeObjectURL(address);
+  setTimeout(() => URL.revokeObjectURL(address), 60_000); // the download has begun by then
 });
 
 listen();

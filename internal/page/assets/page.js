@@ -1,5 +1,14 @@
 // What all views share. Text from outside only ever becomes textContent.
 
+// The server rendered the view: the browser paints it before any script has work
+// to do. Where it tells no paint, a moment is enough.
+if (!document.hidden) {
+  await Promise.race([
+    new Promise((painted) => new PerformanceObserver(painted).observe({ type: 'paint', buffered: true })),
+    new Promise((waited) => setTimeout(waited, 300)),
+  ]);
+}
+
 // h makes an element: h('p', {class: 'x', onclick: f}, 'text', element).
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -151,7 +160,8 @@ export class Stream {
 
   take(id, data) {
     const batch = JSON.parse(data);
-    if (!batch.fresh && this.last && !later(id, this.last)) return;
+    if (!batch.fresh && earlier(id, this.last)) return;
+    if (!batch.fresh && id === this.last) batch.events = []; // no event, but signs of life
     this.last = id;
     this.receive(batch);
   }
@@ -172,11 +182,11 @@ export class Stream {
   }
 }
 
-// later compares ids of batches: epoch-number.
-function later(id, than) {
+// earlier compares ids of batches: epoch-number.
+function earlier(id, than) {
   const [epoch, n] = id.split('-');
   const [other, m] = than.split('-');
-  return epoch !== other || Number(n) > Number(m);
+  return epoch === other && Number(n) < Number(m);
 }
 
 // ready is the state of a view that has no stream.

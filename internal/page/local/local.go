@@ -56,6 +56,9 @@ func (p *Page) ObserveIoT(e iot.Event) {
 	if e.Kind == iot.Matched {
 		p.senders.expect(e.Output, e.ClientID)
 	}
+	if out.Kind == page.Failed && e.ErrorAction {
+		out.Detail = "error action, " + out.Detail
+	}
 	if out.Kind == page.Done && e.Detail == "RepublishAction" {
 		return // the copy tells it
 	}
