@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"lastwill/internal/device"
+	"lastwill/internal/iotsql"
 	"lastwill/internal/localaws"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/localtest"
@@ -419,4 +420,32 @@ func TestDeliveriesAreToldOnce(t *testing.T) {
 	if len(got) != 1 || got[0].Kind != page.Mail || !strings.HasPrefix(got[0].Detail, "SNS counts 1 as delivered") {
 		t.Errorf("told was %+v", got)
 	}
+}
+
+// Whatever comes over MQTT or stands in the log, the page goes on and sends JSON.
+func FuzzMessages(f *testing.F) {
+	for _, payload := range []string{
+		string(will.Payload("pump")), `{"client_id":1}`, `[[{"client_id":"x"}]]`, "\xff", "",
+		`{"clientId":"x","eventType":"disconnected","sessionIdentifier":"1","disconnectReason":"CONNECTION_LOST"}`,
+		`{"ruleName":"r","clientId":"x","base64OriginalPayload":"eA==","failures":[{"failedAction":"SnsAction","errorMessage":"no"}]}`,
+	} {
+		f.Add([]byte(payload))
+	}
+	query, err := iotsql.Compile(will.SQL(names.WillTopic), will.SQLVersion)
+	must(f, err)
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		p := &Page{history: page.NewHistory(), ctx: t.Context(), devices: map[string]*client{}, connecting: map[string]time.Time{}}
+		p.target.WillTopic, p.target.ExecutedTopic = names.WillTopic, names.ExecutedTopic
+		p.rules = []rule{{names.Rule, localaws.Account.ID, false, query}}
+		p.looking.Store(maxLooks) // nobody is there to be asked
+		for _, topic := range []string{names.WillTopic, names.ExecutedTopic} {
+			p.receive(device.Message{Topic: topic, Payload: payload})
+		}
+		p.presence(device.Message{Topic: "$aws/events/presence/connected/x", Payload: payload})
+		p.record(failuresOf(string(payload), time.Now()))
+		s := &stage{t: t, page: p, mux: page.New(page.Options{Place: "x", Address: "127.0.0.1:4567", History: p.history})}
+		if all := s.events(); len(all) < 4 {
+			t.Errorf("of two messages, a verdict and a line of the log only %v is told", all)
+		}
+	})
 }
