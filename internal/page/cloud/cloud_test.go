@@ -124,8 +124,19 @@ func (e event) String() string {
 	return strings.TrimRight(strings.Join([]string{e.Kind, e.Client, e.Topic, e.Payload, e.Detail}, "|"), "|")
 }
 
+// A batch is what the stream of the page sends.
+type batch struct {
+	Totals map[string]int
+	Events []event
+}
+
 // events are those in the history, except changes of the stack.
-func (s *stage) events() (all []event) {
+func (s *stage) events() []event {
+	s.t.Helper()
+	return slices.DeleteFunc(s.batch().Events, func(e event) bool { return e.Kind == "stack" })
+}
+
+func (s *stage) batch() (all batch) {
 	s.t.Helper()
 	server := httptest.NewServer(s.mux) // the stream wants a real connection
 	defer server.Close()
@@ -138,9 +149,8 @@ func (s *stage) events() (all []event) {
 	text, err := io.ReadAll(response.Body)
 	must(s.t, err)
 	_, data, _ := strings.Cut(string(text), "data: ")
-	var batch struct{ Events []event }
-	must(s.t, json.Unmarshal([]byte(data), &batch))
-	return slices.DeleteFunc(batch.Events, func(e event) bool { return e.Kind == "stack" })
+	must(s.t, json.Unmarshal([]byte(data), &all))
+	return all
 }
 
 // sees waits until the history has all of these events, in this order.
@@ -198,6 +208,20 @@ func TestMessagesOfOverlappingFiltersComeOnce(t *testing.T) {
 		if i == maxFilters-1 && !strings.Contains(answer, "no more at a time") {
 			t.Errorf("one filter too many is answered with %s", answer)
 		}
+	}
+}
+
+// A site that is lost is counted to the last device.
+func TestAStormIsCounted(t *testing.T) {
+	t.Parallel()
+	s := setUp(t, "")
+	const devices = 500
+	for i := range devices {
+		must(t, s.IoT.Publish(t.Context(), names.WillTopic, will.Payload(fmt.Sprint("device-", i)), 1, false))
+	}
+	s.sees(fmt.Sprintf("copy|device-%d|", devices-1))
+	if got := s.batch().Totals; got["will"] != devices || got["matched"] != devices || got["copy"] != devices {
+		t.Errorf("of %d devices %d wills, %d matches and %d copies are counted", devices, got["will"], got["matched"], got["copy"])
 	}
 }
 
