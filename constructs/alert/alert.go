@@ -198,17 +198,11 @@ func allow(resource *string, actions ...string) map[string]any {
 	return map[string]any{"Effect": "Allow", "Action": actions, "Resource": resource}
 }
 
-var (
-	ruleName     = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
-	snsTopicName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,100}$`)
-)
+var snsTopicName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,100}$`)
 
 // Validate returns all that is wrong with the props.
 func (p Props) Validate() error {
-	var problems []error
-	if !ruleName.MatchString(p.RuleName) {
-		problems = append(problems, fmt.Errorf("rule name %q: use 1 to 128 letters, digits and underscores", p.RuleName))
-	}
+	problems := []error{will.CheckRuleName(p.RuleName)}
 	if !snsTopicName.MatchString(p.SNSTopicName) {
 		problems = append(problems, fmt.Errorf("SNS topic name %q: use 1 to 100 letters, digits, underscores and hyphens", p.SNSTopicName))
 	}

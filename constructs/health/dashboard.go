@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
+
+	"lastwill/internal/will"
 )
 
 // DashboardProps configure a dashboard.
@@ -85,9 +87,7 @@ func (p DashboardProps) Validate() error {
 	if !dashboardName.MatchString(p.Name) {
 		problems = append(problems, fmt.Errorf("dashboard name %q: use 1 to 255 letters, digits, underscores and hyphens", p.Name))
 	}
-	if !ruleName.MatchString(p.RuleName) {
-		problems = append(problems, fmt.Errorf("rule name %q: use 1 to 128 letters, digits and underscores", p.RuleName))
-	}
+	problems = append(problems, will.CheckRuleName(p.RuleName))
 	if p.SNSTopicName == "" {
 		problems = append(problems, errors.New("no SNS topic name: give that of the e-mails' topic"))
 	}

@@ -5,7 +5,6 @@ package health
 import (
 	"errors"
 	"fmt"
-	"regexp"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
@@ -13,6 +12,8 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
+
+	"lastwill/internal/will"
 )
 
 // Resources that the constructs add to their stack.
@@ -117,14 +118,9 @@ func (a alarm) props(name, rule string, actions []any) *awscloudwatch.CfnAlarmPr
 	return p
 }
 
-var ruleName = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
-
 // Validate returns all that is wrong with the props.
 func (p AlarmsProps) Validate() error {
-	var problems []error
-	if !ruleName.MatchString(p.RuleName) {
-		problems = append(problems, fmt.Errorf("rule name %q: use 1 to 128 letters, digits and underscores", p.RuleName))
-	}
+	problems := []error{will.CheckRuleName(p.RuleName)}
 	if p.Topic == nil {
 		problems = append(problems, errors.New("no SNS topic: alarms that tell nobody are a mistake"))
 	}

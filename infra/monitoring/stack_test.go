@@ -74,27 +74,7 @@ func synth(t *testing.T, c monitoring.Config) []byte {
 func TestTemplatesAreAsReviewed(t *testing.T) {
 	for name, c := range variants {
 		t.Run(name, func(t *testing.T) {
-			got := synth(t, c)
-			golden := filepath.Join("testdata", name+".template.json")
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var gotValue, wantValue any
-			if err := json.Unmarshal(got, &gotValue); err != nil {
-				t.Fatal(err)
-			}
-			if err := json.Unmarshal(want, &wantValue); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(wantValue, gotValue); diff != "" {
-				t.Errorf("template differs from %s; if that is meant, run go test ./infra/monitoring -update and review (-want +got):\n%s", golden, diff)
-			}
+			cdktest.Golden(t, synth(t, c), filepath.Join("testdata", name+".template.json"), *update)
 		})
 	}
 }

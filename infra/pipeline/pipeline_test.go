@@ -41,26 +41,7 @@ func TestTheTemplateIsAsReviewed(t *testing.T) {
 	}
 	s.program = "infra/monitoring/testdata/simulator"
 	got := cdktest.Template(t, func(app awscdk.App) awscdk.Stack { return newStack(app, s) })
-	golden := filepath.Join(testdata, "pipeline.template.json")
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var gotValue, wantValue any
-	if err := json.Unmarshal(got, &gotValue); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(want, &wantValue); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(wantValue, gotValue); diff != "" {
-		t.Errorf("template differs from %s; if that is meant, run go test ./infra/pipeline -update and review (-want +got):\n%s", golden, diff)
-	}
+	cdktest.Golden(t, got, filepath.Join(testdata, "pipeline.template.json"), *update)
 	for _, word := range []string{"SecretString", "PRIVATE KEY", "secretsmanager"} {
 		if strings.Contains(string(got), word) {
 			t.Errorf("%q is in the template", word)

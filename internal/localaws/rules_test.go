@@ -241,6 +241,18 @@ func TestRuleThatDoesNotFireSaysWhy(t *testing.T) {
 	}
 }
 
+// A reserved topic is written with $$, as $ begins substitution templates.
+func TestRepublishToAReservedTopic(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	cloud.deploy(t, func(tm template) {
+		tm.rule(t)["Actions"].([]any)[1].(object)["Republish"].(object)["Topic"] = "$$aws/things/${state.reported.client_id}/shadow/update"
+		permit(t, tm, "Alert", "iot:Publish", localaws.Account.ARN("iot", "topic/$aws/things/lwtThing/shadow/update"))
+	})
+	check(t, cloud.IoT.Publish(deadline(t), names.WillTopic, []byte(lost), 0, false))
+	cloud.events.await(t, 1, publishedOn("$aws/things/lwtThing/shadow/update"))
+}
+
 // A rule that republishes into its own filter is stopped, and says so.
 func TestRepublishLoopIsStopped(t *testing.T) {
 	t.Parallel()

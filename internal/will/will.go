@@ -188,6 +188,17 @@ func SQL(willTopic string) string {
 	return "SELECT * FROM '" + willTopic + "' WHERE state.reported.last_will = 'yes' AND state.reported.trigger_action = 'on'"
 }
 
+var ruleName = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
+
+// CheckRuleName says what keeps s from being the name of a topic rule (API
+// reference, CreateTopicRule).
+func CheckRuleName(s string) error {
+	if !ruleName.MatchString(s) {
+		return fmt.Errorf("rule name %q: use 1 to 128 letters, digits and underscores", s)
+	}
+	return nil
+}
+
 // CheckTopicName says what keeps s from being the name of an MQTT topic that a
 // device may publish to on AWS IoT Core. It returns nil if nothing does.
 func CheckTopicName(s string) error {

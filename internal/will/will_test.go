@@ -66,6 +66,29 @@ func TestCheckNames(t *testing.T) {
 	}
 }
 
+func TestCheckRuleName(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		claim, name string
+		good        bool
+	}{
+		{"the scenario's", "lastWillRule", true},
+		{"an environment's", NamesFor("pr-7").Rule, true},
+		{"the longest", strings.Repeat("r", 128), true},
+		{"a longer one", strings.Repeat("r", 129), false},
+		{"none", "", false},
+		{"a hyphen", "last-will", false},
+		{"a line end", "lastWillRule\n", false},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			if err := CheckRuleName(c.name); (err == nil) != c.good {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestCheckTopicName(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ claim, topic, want string }{

@@ -3,6 +3,7 @@
 package cdktest
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
+	"github.com/google/go-cmp/cmp"
 )
 
 // Main is for TestMain: it runs the tests and exits.
@@ -30,6 +32,30 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
+// Golden compares a template with the file that reviewers have read, which update
+// writes anew.
+func Golden(t *testing.T, got []byte, file string, update bool) {
+	t.Helper()
+	if update {
+		check(t, os.WriteFile(file, got, 0o644)) //nolint:gosec // it is committed
+	}
+	want, err := os.ReadFile(file)
+	check(t, err)
+	var gotValue, wantValue any
+	check(t, json.Unmarshal(got, &gotValue))
+	check(t, json.Unmarshal(want, &wantValue))
+	if diff := cmp.Diff(wantValue, gotValue); diff != "" {
+		t.Errorf("template differs from %s; if that is meant, run this test with -update and review (-want +got):\n%s", file, diff)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Template returns what CloudFormation would get of the stack that add puts into an app.
 func Template(t *testing.T, add func(awscdk.App) awscdk.Stack) []byte {
 	t.Helper()
@@ -38,8 +64,6 @@ func Template(t *testing.T, add func(awscdk.App) awscdk.Stack) []byte {
 	stack := add(app)
 	app.Synth(nil)
 	template, err := os.ReadFile(filepath.Join(out, *stack.TemplateFile()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	return template
 }

@@ -94,6 +94,14 @@ type call struct {
 	payload []byte
 }
 
+// answer writes an encoded answer.
+func (c *call) answer(w http.ResponseWriter, status int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("X-Amzn-Requestid", c.id)
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client is gone; there is nobody to tell
+}
+
 // An operation reads its input with decode and returns its output.
 type operation func(c *call, decode func(any) error) (any, error)
 

@@ -68,11 +68,8 @@ func writeCBOR(w http.ResponseWriter, c *call, status int, document any) {
 	if err != nil {
 		status, b = http.StatusInternalServerError, nil
 	}
-	w.Header().Set("Content-Type", "application/cbor")
 	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
-	w.Header().Set("X-Amzn-Requestid", c.id)
-	w.WriteHeader(status)
-	_, _ = w.Write(b) // the client is gone; there is nobody to tell
+	c.answer(w, status, "application/cbor", b)
 }
 
 // decodeCBOR fills a struct; a member without a field is refused.

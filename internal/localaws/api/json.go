@@ -79,10 +79,7 @@ func writeJSON(w http.ResponseWriter, c *call, status int, document any) {
 	if err != nil {
 		status, b = http.StatusInternalServerError, []byte(`{"message":"the answer cannot be encoded"}`)
 	}
-	w.Header().Set("Content-Type", jsonType(c))
-	w.Header().Set("X-Amzn-Requestid", c.id)
-	w.WriteHeader(status)
-	_, _ = w.Write(b) // the client is gone; there is nobody to tell
+	c.answer(w, status, jsonType(c), b)
 }
 
 // jsonType is the version of the protocol that the request is in.

@@ -115,10 +115,7 @@ func writeXML(w http.ResponseWriter, c *call, status int, document any) {
 	if err != nil {
 		status, b = http.StatusInternalServerError, []byte(err.Error())
 	}
-	w.Header().Set("Content-Type", "text/xml")
-	w.Header().Set("X-Amzn-Requestid", c.id)
-	w.WriteHeader(status)
-	_, _ = w.Write(append([]byte(xml.Header), b...)) // the client is gone; there is nobody to tell
+	c.answer(w, status, "text/xml", append([]byte(xml.Header), b...))
 }
 
 // decodeForm fills a struct from a form as the Query protocol writes it: A=1,

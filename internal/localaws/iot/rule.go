@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"lastwill/internal/iotsql"
 	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/will"
 )
 
 const maxActions = 10
@@ -84,8 +84,6 @@ type rule struct {
 	errorAction action
 	context     map[string]string // in which it assumes its roles
 }
-
-var ruleName = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
 
 // CreateTopicRule creates a rule. Bad SQL is a SqlParseException; a role that
 // iot.amazonaws.com cannot assume for this rule is refused, also for a rule that
@@ -212,8 +210,8 @@ func (s *Service) takeRule(r *rule) {
 }
 
 func (s *Service) compileRule(name string, p TopicRulePayload, t awsapi.Tags) (*rule, error) {
-	if !ruleName.MatchString(name) {
-		return nil, awsapi.Errorf("InvalidRequestException", "rule name %q must have 1 to 128 letters, digits and underscores", name)
+	if err := will.CheckRuleName(name); err != nil {
+		return nil, awsapi.Errorf("InvalidRequestException", "%v", err)
 	}
 	version := iotsql.Version(cmp.Or(p.AwsIotSQLVersion, string(iotsql.V2015)))
 	query, err := iotsql.Compile(p.SQL, version)

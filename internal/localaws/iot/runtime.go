@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"lastwill/internal/iotsql"
@@ -134,9 +133,6 @@ func (a republishAction) run(caller policy.Identity, m *Message, env *iotsql.Mes
 	topic, err := a.topic.Eval(env)
 	if err != nil {
 		return err
-	}
-	if rest, ok := strings.CutPrefix(topic, "$$"); ok {
-		topic = "$" + rest // a reserved topic is written with $$ (developer guide, "Republish")
 	}
 	if err := allowed(caller, "iot:Publish", a.service.topicARN(topic)); err != nil {
 		return err

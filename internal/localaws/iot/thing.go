@@ -120,11 +120,7 @@ func (s *Service) DeleteThing(name string) error {
 func (s *Service) AttachThingPrincipal(thingName, principalARN string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, err := s.thing(thingName)
-	if err != nil {
-		return err
-	}
-	c, err := s.principal(principalARN)
+	t, c, err := s.ends(thingName, principalARN)
 	if err != nil {
 		return err
 	}
@@ -132,15 +128,21 @@ func (s *Service) AttachThingPrincipal(thingName, principalARN string) error {
 	return nil
 }
 
+// ends are what an attachment connects.
+func (s *Service) ends(thingName, principalARN string) (*thing, *certificate, error) {
+	t, err := s.thing(thingName)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := s.principal(principalARN)
+	return t, c, err
+}
+
 // DetachThingPrincipal detaches a certificate from a thing.
 func (s *Service) DetachThingPrincipal(thingName, principalARN string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, err := s.thing(thingName)
-	if err != nil {
-		return err
-	}
-	c, err := s.principal(principalARN)
+	t, c, err := s.ends(thingName, principalARN)
 	if err != nil {
 		return err
 	}
