@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/smithy-go/logging"
 
 	"lastwill/internal/cli"
 	"lastwill/internal/device"
@@ -18,7 +19,7 @@ import (
 // awsConfig is what the usual variables and files say: credentials, region, and
 // another endpoint than AWS's.
 func awsConfig(ctx context.Context) (aws.Config, error) {
-	c, err := config.LoadDefaultConfig(ctx)
+	c, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{})) // errors are told; what it tried meanwhile helps nobody
 	if err != nil {
 		return c, cli.WithHint(err, "AWS_PROFILE must name a profile of the shared configuration")
 	}

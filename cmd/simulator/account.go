@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
+	"github.com/aws/smithy-go/logging"
 
 	"lastwill/internal/cli"
 )
@@ -22,7 +23,7 @@ const apiTimeout = 20 * time.Second
 type account struct{ config aws.Config }
 
 func openAccount(ctx context.Context) (*account, error) {
-	loaded, err := config.LoadDefaultConfig(ctx)
+	loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return nil, cli.WithHint(fmt.Errorf("read the AWS configuration: %w", err), "check AWS_PROFILE and the files in ~/.aws")
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -13,7 +15,8 @@ import (
 )
 
 // cborFront speaks Smithy's RPC v2 with CBOR: the operation is in the path, its
-// input is the body. CloudWatch is the one service that has it here.
+// input is the body. CloudWatch is the one service that has it here; it also takes
+// JSON, which the aws CLI speaks with it. Names are those of the tags json.
 type cborFront struct {
 	service    string
 	operations map[string]operation
@@ -27,6 +30,25 @@ var (
 	cborOut = must(cbor.EncOptions{Time: cbor.TimeUnixDynamic, TimeTag: cbor.EncTagRequired}.EncMode())
 )
 
+// A moment is a time in both protocols.
+type moment time.Time
+
+// MarshalCBOR writes it tagged as a time.
+func (m moment) MarshalCBOR() ([]byte, error) { return cborOut.Marshal(time.Time(m)) }
+
+// UnmarshalCBOR reads it, tagged or not.
+func (m *moment) UnmarshalCBOR(b []byte) error { return cborIn.Unmarshal(b, (*time.Time)(m)) }
+
+// MarshalJSON writes it as other times in JSON.
+func (m moment) MarshalJSON() ([]byte, error) { return timestamp(m).MarshalJSON() }
+
+// UnmarshalJSON reads seconds.
+func (m *moment) UnmarshalJSON(b []byte) error {
+	seconds, err := strconv.ParseFloat(string(b), 64)
+	*m = moment(time.UnixMilli(int64(seconds * 1000)))
+	return err
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err) // the options are constants
@@ -37,7 +59,13 @@ func must[T any](v T, err error) T {
 func (cborFront) limit() int64             { return maxBody }
 func (cborFront) codes() map[string]string { return jsonCodes }
 
+// inJSON reports whether a request is in the other protocol.
+func inJSON(c *call) bool { return c.Header.Get("X-Amz-Target") != "" }
+
 func (f cborFront) serve(w http.ResponseWriter, c *call) error {
+	if inJSON(c) {
+		return jsonFront{f.service, f.operations}.serve(w, c)
+	}
 	name := c.URL.Path[strings.LastIndex(c.URL.Path, "/")+1:]
 	run, ok := f.operations[name]
 	if !ok {
@@ -57,6 +85,10 @@ func (f cborFront) serve(w http.ResponseWriter, c *call) error {
 
 func (f cborFront) fail(w http.ResponseWriter, c *call, err *awsapi.Error) {
 	w.Header().Set("X-Amzn-Query-Error", cmp.Or(f.queryCodes[err.Code], err.Code)+";"+faultOf(err))
+	if inJSON(c) {
+		failJSON(w, c, err)
+		return
+	}
 	writeCBOR(w, c, err.Status, struct {
 		Type    string `cbor:"__type"`
 		Message string `cbor:"message"`

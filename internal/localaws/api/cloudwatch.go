@@ -36,9 +36,9 @@ const (
 type metricDimension struct{ Name, Value string }
 
 type metricID struct {
-	Namespace  string            `cbor:",omitempty"`
-	MetricName string            `cbor:",omitempty"`
-	Dimensions []metricDimension `cbor:",omitempty"`
+	Namespace  string            `json:",omitempty"`
+	MetricName string            `json:",omitempty"`
+	Dimensions []metricDimension `json:",omitempty"`
 }
 
 func (m metricID) metric() cloudwatch.Metric {
@@ -65,12 +65,12 @@ type metricStat struct {
 }
 
 type metricDataQuery struct {
-	ID         string `cbor:"Id"`
-	Expression string `cbor:",omitempty"`
+	ID         string `json:"Id"`
+	Expression string `json:",omitempty"`
 	Label      string
-	MetricStat *metricStat `cbor:",omitempty"`
-	Period     int         `cbor:",omitempty"`
-	ReturnData *bool       `cbor:",omitempty"`
+	MetricStat *metricStat `json:",omitempty"`
+	Period     int         `json:",omitempty"`
+	ReturnData *bool       `json:",omitempty"`
 }
 
 func (q metricDataQuery) query() (cloudwatch.Query, error) {
@@ -87,10 +87,10 @@ func (q metricDataQuery) query() (cloudwatch.Query, error) {
 }
 
 type metricDataResult struct {
-	ID         string `cbor:"Id"`
+	ID         string `json:"Id"`
 	Label      string
 	StatusCode string
-	Timestamps []time.Time
+	Timestamps []moment
 	Values     []float64
 }
 
@@ -98,7 +98,7 @@ type metricDataResult struct {
 // the other order.
 func (a cloudwatchAPI) getMetricData(_ *call, in struct {
 	MetricDataQueries  []metricDataQuery
-	StartTime, EndTime time.Time
+	StartTime, EndTime moment
 	ScanBy             string
 	MaxDatapoints      int
 },
@@ -108,19 +108,19 @@ func (a cloudwatchAPI) getMetricData(_ *call, in struct {
 		if err != nil {
 			return out, err
 		}
-		points, err := a.service.Data(query, in.StartTime, in.EndTime)
+		points, err := a.service.Data(query, time.Time(in.StartTime), time.Time(in.EndTime))
 		if err != nil {
 			return out, err
 		}
 		if in.ScanBy != "TimestampAscending" {
 			slices.Reverse(points)
 		}
-		r := metricDataResult{ID: q.ID, Label: q.Label, StatusCode: "Complete", Timestamps: []time.Time{}, Values: []float64{}}
+		r := metricDataResult{ID: q.ID, Label: q.Label, StatusCode: "Complete", Timestamps: []moment{}, Values: []float64{}}
 		if r.Label == "" && q.MetricStat != nil {
 			r.Label = q.MetricStat.Metric.MetricName
 		}
 		for _, p := range points {
-			r.Timestamps, r.Values = append(r.Timestamps, p.Time), append(r.Values, p.Value)
+			r.Timestamps, r.Values = append(r.Timestamps, moment(p.Time)), append(r.Values, p.Value)
 		}
 		out.MetricDataResults = append(out.MetricDataResults, r)
 	}
@@ -133,7 +133,7 @@ func (a cloudwatchAPI) listMetrics(_ *call, in struct {
 },
 ) (out struct {
 	Metrics   []metricID
-	NextToken string `cbor:",omitempty"`
+	NextToken string `json:",omitempty"`
 }, err error,
 ) {
 	all := slices.DeleteFunc(a.service.Metrics(), func(m cloudwatch.Metric) bool {
@@ -153,31 +153,31 @@ type metricAlarm struct {
 	AlarmName                          string
 	AlarmArn                           string
 	AlarmDescription                   string
-	AlarmConfigurationUpdatedTimestamp time.Time
+	AlarmConfigurationUpdatedTimestamp moment
 	ActionsEnabled                     bool
 	OKActions                          []string
 	AlarmActions                       []string
 	InsufficientDataActions            []string
 	StateValue                         string
 	StateReason                        string
-	StateUpdatedTimestamp              time.Time
-	MetricName                         string            `cbor:",omitempty"`
-	Namespace                          string            `cbor:",omitempty"`
-	Statistic                          string            `cbor:",omitempty"`
-	Dimensions                         []metricDimension `cbor:",omitempty"`
-	Metrics                            []metricDataQuery `cbor:",omitempty"`
-	Period                             int               `cbor:",omitempty"`
+	StateUpdatedTimestamp              moment
+	MetricName                         string            `json:",omitempty"`
+	Namespace                          string            `json:",omitempty"`
+	Statistic                          string            `json:",omitempty"`
+	Dimensions                         []metricDimension `json:",omitempty"`
+	Metrics                            []metricDataQuery `json:",omitempty"`
+	Period                             int               `json:",omitempty"`
 	EvaluationPeriods                  int
 	Threshold                          float64
 	ComparisonOperator                 string
-	TreatMissingData                   string `cbor:",omitempty"`
+	TreatMissingData                   string `json:",omitempty"`
 }
 
 func metricAlarmOf(a cloudwatch.Alarm) metricAlarm {
 	out := metricAlarm{
-		AlarmName: a.Name, AlarmArn: a.ARN, AlarmDescription: a.Description, AlarmConfigurationUpdatedTimestamp: a.Configured,
+		AlarmName: a.Name, AlarmArn: a.ARN, AlarmDescription: a.Description, AlarmConfigurationUpdatedTimestamp: moment(a.Configured),
 		ActionsEnabled: true, OKActions: []string{}, AlarmActions: a.Actions, InsufficientDataActions: []string{},
-		StateValue: a.State, StateReason: a.Reason, StateUpdatedTimestamp: a.StateUpdated,
+		StateValue: a.State, StateReason: a.Reason, StateUpdatedTimestamp: moment(a.StateUpdated),
 		EvaluationPeriods: 1, Threshold: a.Threshold, ComparisonOperator: a.Comparison, TreatMissingData: a.TreatMissingData,
 	}
 	period, yes := int(a.Query.Period/time.Second), true
@@ -199,7 +199,7 @@ func (a cloudwatchAPI) describeAlarms(_ *call, in struct {
 },
 ) (out struct {
 	MetricAlarms []metricAlarm
-	NextToken    string `cbor:",omitempty"`
+	NextToken    string `json:",omitempty"`
 }, err error,
 ) {
 	all := slices.DeleteFunc(a.service.Alarms(), func(found cloudwatch.Alarm) bool {
@@ -222,13 +222,13 @@ func (a cloudwatchAPI) setAlarmState(_ *call, in struct{ AlarmName, StateValue, 
 
 type dashboardEntry struct {
 	DashboardName, DashboardArn string
-	LastModified                time.Time
+	LastModified                moment
 	Size                        int
 }
 
 func (a cloudwatchAPI) listDashboards(_ *call, in struct{ DashboardNamePrefix, NextToken string }) (out struct {
 	DashboardEntries []dashboardEntry
-	NextToken        string `cbor:",omitempty"`
+	NextToken        string `json:",omitempty"`
 }, err error,
 ) {
 	all := slices.DeleteFunc(a.service.Dashboards(), func(d cloudwatch.Dashboard) bool {
@@ -237,7 +237,7 @@ func (a cloudwatchAPI) listDashboards(_ *call, in struct{ DashboardNamePrefix, N
 	found, err := paginate(all, func(d cloudwatch.Dashboard) string { return d.Name }, in.NextToken, 0, maxDashboards)
 	out.NextToken = found.next
 	out.DashboardEntries = transform(found.items, func(d cloudwatch.Dashboard) dashboardEntry {
-		return dashboardEntry{d.Name, d.ARN, d.Modified, len(d.Body)}
+		return dashboardEntry{d.Name, d.ARN, moment(d.Modified), len(d.Body)}
 	})
 	return out, err
 }

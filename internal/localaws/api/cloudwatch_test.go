@@ -3,9 +3,11 @@ package api_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"testing"
 	"time"
 
@@ -144,6 +146,38 @@ func TestWhatCloudWatchDoesNotHaveHereIsNamed(t *testing.T) {
 	defer response.Body.Close()
 	if body, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusForbidden {
 		t.Errorf("without a signature the answer is %s: %s", response.Status, body)
+	}
+}
+
+// The aws CLI speaks JSON with CloudWatch, the SDK for Go CBOR.
+func TestCloudWatchSpeaksJSONToo(t *testing.T) {
+	t.Parallel()
+	_, e := cloudwatchOf(t)
+	now := time.Now()
+	for _, test := range []struct {
+		operation, body string
+		status          int
+		answer          string
+	}{
+		{"SetAlarmState", `{"AlarmName":"lastWillRule-Failure","StateValue":"OK","StateReason":"trying the mail"}`, http.StatusOK, `^\{\}$`},
+		{
+			"DescribeAlarms", `{"AlarmNamePrefix":"lastWill","MaxRecords":5}`, http.StatusOK,
+			`"AlarmName":"lastWillRule-Failure".*"StateValue":"OK","StateReason":"trying the mail".*"StateUpdatedTimestamp":\d{10}\.\d{3},.*"Metrics":\[\{"Id":"all",`,
+		},
+		{
+			"GetMetricData", fmt.Sprintf(`{"StartTime":%d,"EndTime":%d.5,"MetricDataQueries":[{"Id":"all","Expression":%q,"Period":3600}]}`,
+				now.Add(-time.Hour).Unix(), now.Add(time.Hour).Unix(), sumOfFailures), http.StatusOK, `"Id":"all".*"Timestamps":\[\d{10}\.000\],"Values":\[2\]`,
+		},
+		{"DeleteDashboards", `{"DashboardNames":["none"]}`, http.StatusNotFound, `"__type":"DashboardNotFoundError"`},
+		{"PutMetricData", `{}`, http.StatusNotImplemented, `PutMetricData of cloudwatch is not available`},
+		{"DescribeAlarms", `{"ParentsOfAlarmName":"x"}`, http.StatusBadRequest, `parameter \\"ParentsOfAlarmName\\" is not supported`},
+	} {
+		status, answer := e.signed(t, "monitoring", http.MethodPost, "/", test.body, http.Header{
+			"X-Amz-Target": {"GraniteServiceVersion20100801." + test.operation}, "Content-Type": {"application/x-amz-json-1.0"},
+		})
+		if status != test.status || !regexp.MustCompile(test.answer).MatchString(answer) {
+			t.Errorf("%s: the answer is %d %s, want %d and %s", test.operation, status, answer, test.status, test.answer)
+		}
 	}
 }
 
