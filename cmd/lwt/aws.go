@@ -73,6 +73,14 @@ func (s *stackFlags) validate() error {
 	if s.stack != "" && s.environment != "" {
 		return cli.Usagef("-stack and -environment both name a stack: give one of them")
 	}
+	return checkEnvironment(s.environment)
+}
+
+// checkEnvironment keeps a command from finding nothing where nothing can be.
+func checkEnvironment(name string) error {
+	if err := will.CheckEnvironment(name); err != nil {
+		return cli.Usagef("-environment: %w", err)
+	}
 	return nil
 }
 

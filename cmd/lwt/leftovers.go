@@ -41,7 +41,10 @@ func runLeftovers(ctx context.Context, args []string, s cli.Streams) error {
 	if flags.NArg() > 0 {
 		return cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "lwt leftovers -h shows the flags")
 	}
-	var err error
+	err := checkEnvironment(o.Environment)
+	if err != nil {
+		return err
+	}
 	if o.AWS, err = awsConfig(ctx); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/loopback"
 	"lastwill/internal/localaws/mail"
 	"lastwill/internal/page"
 	localpage "lastwill/internal/page/local"
@@ -44,6 +45,9 @@ Usage: lwt local [FLAGS]          run it until SIGINT
   -certs DIR        keys of the devices that the page starts; default certs
 
 Everything is on the loopback interface. Port 0 takes a free port.
+
+Exit codes: 0 ended by SIGINT or SIGTERM, env found one running; 1 failed, such as
+for a port that is taken; 2 wrong usage.
 `
 
 const (
@@ -75,10 +79,12 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 		Page:          shown.Serve,
 		Log:           slog.New(slog.NewTextHandler(s.Err, nil)),
 	})
-	if errors.Is(err, syscall.EADDRINUSE) {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return cli.WithHint(err, "another port: -addr 127.0.0.1:0 -mqtt 127.0.0.1:0")
-	}
-	if err != nil {
+	case errors.As(err, new(*loopback.AddressError)):
+		return cli.WithHint(cli.Usagef("%w", err), "give HOST:PORT, such as 127.0.0.1:0 for a free port")
+	case err != nil:
 		return err
 	}
 	printReady(s.Out, server.Status(), *addr, *data)
@@ -171,6 +177,9 @@ func runLocalEnv(ctx context.Context, args []string, s cli.Streams) error {
 	addr := flags.String("addr", defaultAPI, "")
 	if err := cli.Parse(flags, args, s.Out, localUsage); err != nil {
 		return err
+	}
+	if flags.NArg() > 0 {
+		return cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "lwt local env -h shows the flags")
 	}
 	status, err := localStatus(ctx, *addr)
 	if err != nil {

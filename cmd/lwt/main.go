@@ -31,7 +31,10 @@ func run(ctx context.Context, args []string, s cli.Streams) error {
 	if len(args) == 0 {
 		return cli.WithHint(cli.Usagef("no command given"), "lwt help lists the commands")
 	}
-	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+	switch {
+	case args[0] == "help" && len(args) > 1: // of a command
+		args = append(args[1:], "-h")
+	case args[0] == "help", args[0] == "-h", args[0] == "--help":
 		fmt.Fprint(s.Out, usage())
 		return nil
 	}

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +50,7 @@ const checkLeft = "lwtThing-check-abcdefghij"
 
 // scriptCommands are the scripts' own:
 //
+//	exits N CMD...  runs a command and wants its exit code
 //	deployed        starts an endpoint with the scenario, and sets up the
 //	                environment as lwt local env does
 //	connected TEXT  waits for a client whose ID begins with the text
@@ -64,6 +68,19 @@ const checkLeft = "lwtThing-check-abcdefghij"
 //	clean           removes what meddle made
 //	unchanged       wants everything in the account as it was after deployed
 var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args []string){
+	"exits": func(_ *world, ts *testscript.TestScript, args []string) {
+		code := 0
+		if err := ts.Exec(args[1], args[2:]...); err != nil {
+			var ended *exec.ExitError
+			if !errors.As(err, &ended) {
+				ts.Fatalf("%v", err)
+			}
+			code = ended.ExitCode()
+		}
+		if got := strconv.Itoa(code); got != args[0] {
+			ts.Fatalf("exit code %s, want %s", got, args[0])
+		}
+	},
 	"deployed": func(w *world, ts *testscript.TestScript, _ []string) {
 		w.events = newRecorder()
 		w.server = localtest.Deploy(w, localaws.Options{ObserveIoT: w.events.record})

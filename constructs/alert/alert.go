@@ -27,11 +27,6 @@ import (
 // role and rule.
 const SharedResources = 5
 
-// MaxSNSTopicName is the longest name of the SNS topic: names may have 256
-// characters, but it is the display name too, which may have 100 (SNS API
-// reference, CreateTopic).
-const MaxSNSTopicName = 100
-
 // logRetentionDays is long enough to find out why an alert of last month did not come.
 const logRetentionDays = 90
 

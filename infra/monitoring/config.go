@@ -172,7 +172,7 @@ func (c Config) Validate() error { return c.problems().err() }
 
 func (c Config) problems() Problems {
 	var p Problems
-	if err := checkEnvironment(c.Environment); err != nil {
+	if err := will.CheckEnvironment(c.Environment); err != nil {
 		p.add("environment", err)
 		c.Environment = "" // so that it is not told again of every name made with it
 	}
@@ -225,22 +225,6 @@ func checkEmails(addresses []string) error {
 		return errors.New("no address, and an alarm that tells nobody is a mistake: add -c email=YOU@EXAMPLE.COM")
 	}
 	return alert.CheckEmails(addresses)
-}
-
-// maxEnvironment is what the shortest limit of all names leaves, that of the
-// SNS topic.
-var maxEnvironment = alert.MaxSNSTopicName - len(will.NamesFor("x").SNSTopic) + 1
-
-// environment has no underscores, which stack names lack, and no repeated
-// hyphens. The rule's name has an underscore for each hyphen, so anything looser
-// could give two environments one rule.
-var environment = regexp.MustCompile(`^[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$`)
-
-func checkEnvironment(s string) error {
-	if s != "" && (!environment.MatchString(s) || len(s) > maxEnvironment) {
-		return fmt.Errorf("%q cannot be part of all names: use 1 to %d letters and digits, with single hyphens between them", s, maxEnvironment)
-	}
-	return nil
 }
 
 // maxResources is what CloudFormation lets one stack hold (user guide, "Quotas").

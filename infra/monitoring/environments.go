@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"lastwill/internal/nearest"
+	"lastwill/internal/will"
 )
 
 // EnvironmentsFile is where the named environments are, relative to the working
@@ -127,7 +128,7 @@ func checkName(name string) error {
 	if name == "" {
 		return errors.New(`"" is no name: what the environment without a name needs goes into the context of cdk.json`)
 	}
-	return checkEnvironment(name)
+	return will.CheckEnvironment(name)
 }
 
 // parseEnvironments keeps the order of the names, which a map would lose and

@@ -62,6 +62,11 @@ const (
 	MaxPayloadBytes = 128 * 1024
 )
 
+// maxSNSTopicName is the longest name of the SNS topic: names may have 256
+// characters, but it is the display name too, which may have 100 (SNS API
+// reference, CreateTopic).
+const maxSNSTopicName = 100
+
 // Names are the physical names of one environment. Two environments in one
 // account and region share none of them.
 type Names struct {
@@ -99,6 +104,24 @@ func NamesFor(environment string) Names {
 	n.ConnectedTopic = n.Topic("/lwt/connected/topic")
 	n.ExecutedTopic = n.Topic("/lwt/executed")
 	return n
+}
+
+// maxEnvironment is what the shortest limit of all names leaves, that of the
+// SNS topic.
+var maxEnvironment = maxSNSTopicName - len(NamesFor("x").SNSTopic) + 1
+
+// environment has no underscores, which stack names lack, and no repeated
+// hyphens. The rule's name has an underscore for each hyphen, so anything looser
+// could give two environments one rule.
+var environment = regexp.MustCompile(`^[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$`)
+
+// CheckEnvironment says what keeps s from being the name of an environment. The
+// empty one is that of the scenario.
+func CheckEnvironment(s string) error {
+	if s != "" && (!environment.MatchString(s) || len(s) > maxEnvironment) {
+		return fmt.Errorf("%q cannot be part of all names: use 1 to %d letters and digits, with single hyphens between them", s, maxEnvironment)
+	}
+	return nil
 }
 
 // maxEphemeral bounds the names of environments that are made from others; things

@@ -117,6 +117,34 @@ func TestCheckTopicName(t *testing.T) {
 	}
 }
 
+func TestCheckEnvironment(t *testing.T) {
+	t.Parallel()
+	longest := strings.Repeat("e", 88)
+	for _, c := range []struct {
+		claim, name string
+		good        bool
+	}{
+		{"none", "", true},
+		{"a pull request's", "pr-123", true},
+		{"the longest", longest, true},
+		{"a longer one", longest + "e", false},
+		{"two hyphens, which could share a rule with one", "pr--1", false},
+		{"a hyphen at the end", "pr-", false},
+		{"an underscore", "pr_1", false},
+		{"a space", "pr 1", false},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			if err := CheckEnvironment(c.name); (err == nil) != c.good {
+				t.Error(err)
+			}
+		})
+	}
+	if got := NamesFor(longest).SNSTopic; len(got) != maxSNSTopicName {
+		t.Errorf("the SNS topic of the longest environment has %d characters", len(got))
+	}
+}
+
 func TestEnvironmentForABranch(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ branch, want string }{
