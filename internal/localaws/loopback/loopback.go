@@ -7,9 +7,9 @@ import (
 )
 
 // An AddressError is about an address at which nobody can listen here.
-type AddressError struct{ Address, Problem string }
+type AddressError struct{ text string }
 
-func (e *AddressError) Error() string { return fmt.Sprintf("address %q %s", e.Address, e.Problem) }
+func (e *AddressError) Error() string { return e.text }
 
 // Listen listens on a TCP address of the loopback interface; an address that is
 // not is an error. Default: a free port on 127.0.0.1.
@@ -19,10 +19,10 @@ func Listen(address string) (net.Listener, error) {
 	}
 	resolved, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
-		return nil, &AddressError{address, "is none: " + err.Error()}
+		return nil, &AddressError{fmt.Sprintf("address %q: %v", address, err)}
 	}
 	if !resolved.IP.IsLoopback() {
-		return nil, &AddressError{address, fmt.Sprintf("is not on loopback: use 127.0.0.1:%d", resolved.Port)}
+		return nil, &AddressError{fmt.Sprintf("address %q is not on loopback: use 127.0.0.1:%d", address, resolved.Port)}
 	}
 	l, err := net.ListenTCP("tcp", resolved)
 	if err != nil {
