@@ -43,14 +43,16 @@ Will Topic, connected topic and executed topic of the environment.
 
 A lost connection is made again, and standard error says so: what was published
 meanwhile is lost. Your IAM policy must allow iot:Connect on client/lwt-watch-*,
-iot:Subscribe on the topic filters and iot:Receive on the topics. For -web it must
-also allow cloudformation:DescribeStacks; what else the page shows it asks for with
-cloudformation:ListStackResources and DescribeStackEvents, iot:GetTopicRule,
-GetPolicy, GetConnection and Publish, iot:Subscribe and Receive on
-$aws/events/presence/*, iam:GetRole, ListRolePolicies and GetRolePolicy,
-sns:GetTopicAttributes and ListSubscriptionsByTopic, logs:FilterLogEvents, and
-cloudwatch:GetMetricData.
-Without one of these the page lacks that part, and says so.
+iot:Subscribe on the topic filters, iot:Receive on the topics, and without -e
+iot:DescribeEndpoint.
+
+For -web it must also allow cloudformation:DescribeStacks. What else the page shows
+it asks for with cloudformation:ListStackResources and DescribeStackEvents,
+iot:GetTopicRule, GetPolicy, GetConnection (on client/*), Publish and RetainPublish,
+iot:Subscribe and Receive on $aws/events/presence/*, iam:GetRole, ListRolePolicies
+and GetRolePolicy, sns:GetTopicAttributes and ListSubscriptionsByTopic,
+logs:FilterLogEvents, and cloudwatch:GetMetricData. Without one of these the page
+lacks that part, and says so.
 
 Exit codes: 0 the messages of -n came, or the time of -for is over, or Ctrl-C;
 1 no connection, or less than -n messages came; 2 wrong usage.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -239,9 +240,9 @@ func (c *check) countSubscribers(ctx context.Context) {
 			switch {
 			case aws.ToString(s.SubscriptionArn) == "PendingConfirmation":
 				pending++
-			case !strings.HasPrefix(aws.ToString(s.Protocol), "email"): // such as another check's queue
-			default:
+			case strings.HasPrefix(aws.ToString(s.Protocol), "email") && arn.IsARN(aws.ToString(s.SubscriptionArn)):
 				confirmed++
+			default: // such as another check's queue, and what was ended and is listed as Deleted
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -36,6 +37,9 @@ type Options struct {
 	// Subscribe makes sure that messages on a topic filter come into the History.
 	// Default: they do.
 	Subscribe func(ctx context.Context, filter string) error
+	// Unsubscribe is told of a filter that somebody has ended and no page wants.
+	// Default: nobody is.
+	Unsubscribe func(filter string)
 	// Retained returns the retained messages. Default: the broker sends them.
 	Retained func() []Retained
 	// Stacks are the deployed stacks, newest first.
@@ -172,6 +176,10 @@ type Page struct {
 	options Options
 	history *History
 	mux     *http.ServeMux
+
+	mu sync.Mutex
+	// wanted counts the streams for each topic filter.
+	wanted map[string]int
 }
 
 // Root is the path below which a Page is served.
@@ -179,7 +187,7 @@ const Root = "/_lwt/"
 
 // New returns a Page.
 func New(o Options) *Page {
-	p := &Page{options: o, history: o.History, mux: http.NewServeMux()}
+	p := &Page{options: o, history: o.History, mux: http.NewServeMux(), wanted: map[string]int{}}
 	p.mux.HandleFunc("GET "+Root+"assets/{version}/{name}", serveAsset)
 	p.mux.HandleFunc("GET "+Root+"{$}", p.serveTimeline)
 	p.mux.HandleFunc("GET "+Root+"client", p.serveClient)
@@ -188,6 +196,7 @@ func New(o Options) *Page {
 	p.mux.HandleFunc("GET "+Root+"event/{n}", p.serveEvent)
 	p.mux.HandleFunc("POST "+Root+"publish", p.publish)
 	p.mux.HandleFunc("POST "+Root+"subscribe", p.subscribe)
+	p.mux.HandleFunc("POST "+Root+"unsubscribe", p.unsubscribe)
 	p.mux.HandleFunc("POST "+Root+"try", p.tryRule)
 	if o.Stacks != nil {
 		p.mux.HandleFunc("GET "+Root+"stack", p.serveStack)
@@ -245,6 +254,52 @@ func (p *Page) subscribe(w http.ResponseWriter, r *http.Request) {
 		out.Retained = append(out.Retained, e.wire(len(m.Payload))) // it is in no history that could be asked for the rest
 	}
 	answer(w, out, err)
+}
+
+// afterwards is when a stream without a filter has taken the place of one with it.
+const afterwards = 2 * time.Second
+
+// unsubscribe ends a subscription of the MQTT client, unless another page has it, too.
+func (p *Page) unsubscribe(w http.ResponseWriter, r *http.Request) {
+	var in struct{ Filter string }
+	if !decode(w, r, &in) {
+		return
+	}
+	if p.options.Unsubscribe != nil {
+		time.AfterFunc(afterwards, func() {
+			p.mu.Lock()
+			wanted := p.wanted[in.Filter]
+			p.mu.Unlock()
+			if wanted == 0 {
+				p.options.Unsubscribe(in.Filter)
+			}
+		})
+	}
+	answer(w, struct{}{}, nil)
+}
+
+// want has messages on the filters of a stream come until done is called.
+func (p *Page) want(ctx context.Context, filters []string) (done func(), err error) {
+	for _, f := range filters {
+		err := checkFilter(f)
+		if err == nil && p.options.Subscribe != nil {
+			err = p.options.Subscribe(ctx, f)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	count := func(n int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, f := range filters {
+			if p.wanted[f] += n; p.wanted[f] == 0 {
+				delete(p.wanted, f)
+			}
+		}
+	}
+	count(1)
+	return func() { count(-1) }, nil
 }
 
 // serveEvent tells all of one event: the whole payload, and what the rule made of it.

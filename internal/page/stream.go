@@ -30,7 +30,7 @@ const (
 // number of its last event; a browser that lost the connection gives it back in
 // Last-Event-ID and gets what came after, no event twice and none left out
 // without being counted. With filter parameters there are only messages whose
-// topic one of them matches; after begins behind an event, once ends after one batch.
+// topic one of them matches, and those are subscribed to; after begins behind an event, once ends after one batch.
 func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	// The server's deadlines are for requests that end.
@@ -39,7 +39,14 @@ func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	after, fresh := p.resumed(r)
-	wanted := wantedBy(r.URL.Query()["filter"])
+	filters := r.URL.Query()["filter"]
+	done, err := p.want(r.Context(), filters)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	defer done()
+	wanted := wantedBy(filters)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	heartbeat := time.NewTicker(beat)

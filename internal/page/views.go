@@ -173,8 +173,14 @@ func (p *Page) serveTimeline(w http.ResponseWriter, r *http.Request) {
 		Connected []string // topics of connected messages
 		// Addresses of the e-mails, and how many of them are confirmed.
 		Addresses, Confirmed int
+		Problems             []string
 	}{MaxEvents: MaxEvents}
-	for _, s := range p.stacks(r) {
+	stacks, err := p.stacks(r)
+	if err != nil {
+		data.Problems = append(data.Problems, err.Error())
+	}
+	for _, s := range stacks {
+		data.Problems = append(data.Problems, s.Problems...)
 		for _, a := range s.Addresses {
 			data.Addresses++
 			if !a.Pending {
@@ -188,16 +194,13 @@ func (p *Page) serveTimeline(w http.ResponseWriter, r *http.Request) {
 	p.show(w, http.StatusOK, "timeline", "Timeline", data)
 }
 
-// stacks are those that can be read; the Stack view tells why others cannot.
-func (p *Page) stacks(r *http.Request) []StackState {
+// stacks are the deployed stacks as they were last read, and what keeps them from
+// being read now.
+func (p *Page) stacks(r *http.Request) ([]StackState, error) {
 	if p.options.Stacks == nil {
-		return nil
+		return nil, nil
 	}
-	stacks, err := p.options.Stacks(r.Context())
-	if err != nil {
-		return nil
-	}
-	return stacks
+	return p.options.Stacks(r.Context())
 }
 
 func (p *Page) serveNothing(w http.ResponseWriter, r *http.Request) {
@@ -208,7 +211,8 @@ func (p *Page) serveNothing(w http.ResponseWriter, r *http.Request) {
 func (p *Page) names(r *http.Request) (wills, connected, executed string) {
 	n := will.NamesFor("")
 	wills, connected, executed = n.WillTopic, n.ConnectedTopic, n.ExecutedTopic
-	for _, s := range p.stacks(r) {
+	stacks, _ := p.stacks(r) // the timeline and the Stack view say why
+	for _, s := range stacks {
 		if s.Output("WillTopic") != "" {
 			return s.Output("WillTopic"), s.Output("ConnectedTopic"), s.Output("ExecutedTopic")
 		}
@@ -257,7 +261,8 @@ func (p *Page) serveRule(w http.ResponseWriter, r *http.Request) {
 		Topic: wills, Payload: indented(string(will.Payload(will.ThingName))), Client: will.ThingName,
 		Versions: []string{"2016-03-23", "2015-10-08", "beta"},
 	}
-	for _, s := range p.stacks(r) {
+	stacks, _ := p.stacks(r) // the timeline and the Stack view say why
+	for _, s := range stacks {
 		data.Rules = append(data.Rules, s.Rules...)
 	}
 	for _, rule := range data.Rules {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -35,7 +36,7 @@ func (s *stage) watched(t testing.TB) *stage {
 			Region: localaws.Account.Region, BaseEndpoint: aws.String(s.URL()),
 			Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 		},
-		Stack: names.Stack, Endpoint: s.IoT.Address(), Roots: s.roots(), Address: strings.TrimPrefix(server.URL, "http://"),
+		Stack: names.Stack, Endpoint: s.IoT.Address(), Roots: s.roots(), Address: strings.TrimPrefix(server.URL, "http://"), Every: 200 * time.Millisecond,
 		Log: func(err error) { t.Error(err) },
 	})
 	check(t, err)
@@ -140,6 +141,10 @@ func TestAStackIsWatchedOverTheAPIs(t *testing.T) {
 	if n := value[int](client, `[...document.querySelectorAll('.message .mono')].filter((e) => e.textContent === '`+names.WillTopic+`').length`); n != 1 {
 		t.Errorf("the will is among the messages %d times", n)
 	}
+
+	timeline.shows("#problems", "subscriptions of "+stack.Output("SNSTopicArn")+" cannot be read")
+	client.click(`[aria-label="Unsubscribe from #"]`)
+	client.sees(`document.querySelectorAll('#filters li').length === 1`)
 
 	rule := w.open(t, page.Root+"rule")
 	rule.shows("#verdict h2", "The rule matches")

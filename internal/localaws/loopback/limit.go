@@ -34,7 +34,7 @@ func (l *limited) Accept() (net.Conn, error) {
 
 // refuse needs no goroutine: the answer fits into the socket's buffer.
 func refuse(c net.Conn, most int64) {
-	text := fmt.Sprintf("this local endpoint has %d connections already, which is the most it takes\n", most)
+	text := fmt.Sprintf("there are %d connections already, the most that are taken\n", most)
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	_, _ = fmt.Fprintf(c, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
 	_ = c.Close() // it is being given up

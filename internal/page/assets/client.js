@@ -19,7 +19,7 @@ function listen() {
   stream = null;
   save();
   $('filters').replaceChildren(...kept.filters.map((f) => h('li', {}, h('span', { class: 'mono' }, f),
-    h('button', { type: 'button', 'aria-label': `Unsubscribe from ${f}`, onclick: () => { kept.filters = kept.filters.filter((other) => other !== f); listen(); } }, 'Unsubscribe'))));
+    h('button', { type: 'button', 'aria-label': `Unsubscribe from ${f}`, onclick: () => unsubscribe(f) }, 'Unsubscribe'))));
   if (!kept.filters.length) ready();
   else stream = new Stream(receive, { filters: kept.filters, after });
 }
@@ -91,6 +91,16 @@ async function subscribe(filter) {
     kept.filters.push(filter);
     take(answer.retained);
     listen();
+  } catch (err) {
+    $('subscribe-error').textContent = err.message;
+  }
+}
+
+async function unsubscribe(filter) {
+  kept.filters = kept.filters.filter((other) => other !== filter);
+  listen();
+  try {
+    await ask('unsubscribe', { filter });
   } catch (err) {
     $('subscribe-error').textContent = err.message;
   }

@@ -39,7 +39,7 @@ function look(e) {
     case 'unmatched': about = e.detail ?? e.rule; break;
     case 'done': if (e.detail === 'SnsAction') [what, about] = ['sent to SNS', e.rule]; else about = e.detail; break;
     case 'refused': case 'failed': case 'erroraction': case 'note': about = e.detail; break;
-    case 'mail': about = e.detail || 'arrived'; if (!e.name) what = 'e-mails'; break;
+    case 'mail': about = e.detail || 'arrived'; break;
   }
   return { what, tone, about };
 }
@@ -310,7 +310,7 @@ function describe(e) {
   fact('Topic', e.topic, true);
   if (e.topic !== undefined) fact('QoS', e.qos + (e.retain ? ', retained' : ''));
   fact('Keep alive', e.keepAlive && e.keepAlive + ' s');
-  if (e.kind !== 'matched' && e.kind !== 'unmatched') fact(e.kind === 'mail' && e.name ? 'Subject' : 'Detail', e.detail);
+  if (e.kind !== 'matched' && e.kind !== 'unmatched') fact(e.kind === 'mail' ? 'Subject' : 'Detail', e.detail);
   const parts = [facts];
   const section = (title, ...content) => parts.push(h('section', {}, h('h3', {}, title), ...content));
   const v = e.verdict;

@@ -68,15 +68,24 @@ function receive(batch) {
     weather(batch);
   }
   totals = batch.totals;
-  // A deployment may bring other topics and addresses.
-  if (batch.events.some((e) => e.kind === 'stack' && / CREATE_COMPLETE$| UPDATE_COMPLETE$/.test(e.detail) && e.detail.startsWith(e.name + ' '))) {
-    fetchPage('/_lwt/').then((page) => {
-      know(page.getElementById('lanes'));
-      const addresses = page.getElementById('addresses');
-      if (addresses) $('addresses').replaceWith(document.adoptNode(addresses));
-    }, () => {});
-  }
+  // A stack that changes may bring other topics, addresses and problems.
+  if (batch.missed || batch.events.some((e) => e.kind === 'stack' && e.detail.startsWith(e.name + ' '))) due ||= setTimeout(renew, 500);
   drawSoon();
+}
+
+let due = 0;
+async function renew() {
+  try {
+    const page = await fetchPage('/_lwt/');
+    know(page.getElementById('lanes'));
+    for (const id of ['addresses', 'problems']) {
+      const part = page.getElementById(id);
+      if (part && part.outerHTML !== $(id).outerHTML) $(id).replaceWith(document.adoptNode(part));
+    }
+  } catch {
+    // The stream tells of a lost connection.
+  }
+  due = 0;
 }
 
 // weather tells of a storm: more than what is drawn one by one.
@@ -97,7 +106,7 @@ function weather(batch) {
   $('storm').replaceChildren(
     h('h2', {}, `A storm: ${since('will')} Will Messages in ${span(Math.max(1000, storm.last - storm.begun))}`),
     h('p', {}, `${since('disconnected')} connections ended, the rule matched ${since('matched')} times and not ${since('unmatched')} times, ${since('copy')} copies, ${since('mail')} e-mails, ${since('failed')} failed actions. `
-      + `All are counted; ${storm.folded.toLocaleString('en')} of the events are not drawn one by one.`));
+      + `All that came are counted; ${storm.folded.toLocaleString('en')} of the events are not drawn one by one.`));
 }
 
 const know = (lanes) => knowConnectedTopics(lanes.dataset.connected.split('\n').filter(Boolean));

@@ -13,36 +13,35 @@ import (
 	"lastwill/internal/page"
 )
 
-const (
-	// countEvery is how often SNS's counters are read, which are kept by the minute.
-	countEvery = time.Minute
-	// countLate is how long a minute's count may still grow.
-	countLate = 15 * time.Minute
-)
+// countLate is how long a minute's count may still grow.
+const countLate = 15 * time.Minute
 
 // The counters of an SNS topic (SNS developer guide, "Monitoring Amazon SNS topics
-// using CloudWatch").
-var counters = []struct {
-	name string
-	kind page.Kind
-	says string
-}{
-	{"NumberOfNotificationsDelivered", page.Mail, "SNS counts %d as delivered in the minute of %s"},
-	{"NumberOfNotificationsFailed", page.Failed, "SNS counts %d as not delivered in the minute of %s"},
+// using CloudWatch"). They are of all its subscriptions and all its messages.
+var counters = []struct{ name, says string }{
+	{"NumberOfNotificationsDelivered", "SNS counts %d notifications as delivered in the minute of %s"},
+	{"NumberOfNotificationsFailed", "SNS counts %d notifications as not delivered in the minute of %s"},
 }
 
-// counts remembers what was told of which counter and minute.
+// counts remembers what was told.
 type counts struct {
-	told   map[string]float64
-	failed bool // to be read the last time
+	begun bool
+	told  map[counted]float64
 }
 
-// deliveries returns what SNS has counted since the last call: all that AWS tells
-// of e-mails. What keeps that from being read is told once.
-func (p *Page) deliveries(ctx context.Context) (out []page.Event) {
+// A counted is a minute of a counter.
+type counted struct {
+	topic, counter string
+	minute         time.Time
+}
+
+// deliveries tells what SNS has counted since the last call, which is all that AWS
+// says of e-mails. What was there at the first is nobody's news.
+func (p *Page) deliveries(ctx context.Context) {
 	topic := p.target.SNSTopic[strings.LastIndex(p.target.SNSTopic, ":")+1:]
 	now := time.Now()
-	in := &cloudwatch.GetMetricDataInput{StartTime: aws.Time(now.Add(-countLate).Truncate(time.Minute)), EndTime: aws.Time(now.Add(time.Minute))}
+	from := now.Add(-countLate).Truncate(time.Minute)
+	in := &cloudwatch.GetMetricDataInput{StartTime: &from, EndTime: aws.Time(now.Add(time.Minute))}
 	for i, c := range counters {
 		in.MetricDataQueries = append(in.MetricDataQueries, types.MetricDataQuery{
 			Id: aws.String(fmt.Sprintf("m%d", i)),
@@ -56,29 +55,30 @@ func (p *Page) deliveries(ctx context.Context) (out []page.Event) {
 		})
 	}
 	found, err := p.cloudwatch.GetMetricData(ctx, in)
+	p.trouble("counters", "deliveries of e-mails are not counted", err)
 	if err != nil {
-		if ctx.Err() == nil && !p.counted.failed {
-			p.Log(fmt.Errorf("deliveries are not shown: %w", err))
-		}
-		p.counted.failed = true
-		return nil
+		return
 	}
-	p.counted.failed = false
-	told := map[string]float64{} // of minutes that may still grow
+	told := map[counted]float64{}
+	for c, n := range p.counted.told {
+		if !c.minute.Before(from) {
+			told[c] = n
+		}
+	}
 	for i, c := range counters {
 		for _, r := range found.MetricDataResults {
 			if aws.ToString(r.Id) != fmt.Sprintf("m%d", i) {
 				continue
 			}
 			for j, minute := range r.Timestamps {
-				key := c.name + " " + topic + " " + minute.UTC().Format(time.RFC3339)
-				told[key] = r.Values[j]
-				if more := int(r.Values[j] - p.counted.told[key]); more > 0 {
-					out = append(out, page.Event{Kind: c.kind, Time: now, Detail: fmt.Sprintf(c.says, more, minute.Local().Format("15:04"))})
+				key := counted{topic, c.name, minute.UTC()}
+				more := int(r.Values[j] - told[key])
+				told[key] = max(told[key], r.Values[j])
+				if more > 0 && p.counted.begun {
+					p.history.Record(page.Event{Kind: page.Note, Time: now, Detail: fmt.Sprintf(c.says, more, minute.Local().Format("15:04"))})
 				}
 			}
 		}
 	}
-	p.counted.told = told
-	return out
+	p.counted = counts{true, told}
 }

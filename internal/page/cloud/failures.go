@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,55 +18,66 @@ const (
 	lookBack = time.Hour
 	// late is how long after its time an event may still appear in the log.
 	late = time.Minute
+	// maxLogPages bounds what is read at once: a page may have 10,000 events (API
+	// reference, FilterLogEvents).
+	maxLogPages = 3
 )
 
-// seen remembers which events of the log were told.
-type seen struct {
-	from   time.Time
-	told   map[string]time.Time // by event ID
-	failed bool                 // to be read the last time
+// logged is how far the log was read.
+type logged struct {
+	from, latest time.Time
+	told         map[string]time.Time // by event ID
+	// pages are those that are not read yet, nil for none.
+	pages *cloudwatchlogs.FilterLogEventsPaginator
 }
 
-// failures returns the actions that failed, and the error action that told of
-// them (developer guide, "Error handling (error action)", message format). What
-// keeps the log from being read is told once.
-func (p *Page) failures(ctx context.Context) (out []page.Event) {
-	since := &p.logged
-	pages := cloudwatchlogs.NewFilterLogEventsPaginator(p.logs, &cloudwatchlogs.FilterLogEventsInput{
-		LogGroupName: &p.target.ErrorLog, StartTime: aws.Int64(since.from.UnixMilli()),
-	})
-	latest := since.from
-	for pages.HasMorePages() {
-		found, err := pages.NextPage(ctx)
+// failures tells the actions that failed, and the error action that told of them
+// (developer guide, "Error handling (error action)", message format).
+func (p *Page) failures(ctx context.Context) {
+	l := &p.logged
+	if l.pages == nil {
+		l.pages = cloudwatchlogs.NewFilterLogEventsPaginator(p.logs, &cloudwatchlogs.FilterLogEventsInput{
+			LogGroupName: &p.target.ErrorLog, StartTime: aws.Int64(l.from.UnixMilli()),
+		})
+	}
+	var found []page.Event
+	for range maxLogPages {
+		got, err := l.pages.NextPage(ctx)
+		p.trouble("log", "failed actions are not shown", err)
 		if err != nil {
-			if ctx.Err() == nil && !since.failed {
-				p.Log(fmt.Errorf("failed actions are not shown: %w", err))
-			}
-			since.failed = true
-			return out
+			l.pages = nil
+			break
 		}
-		for _, event := range found.Events {
+		for _, event := range got.Events {
 			id, at := aws.ToString(event.EventId), time.UnixMilli(aws.ToInt64(event.Timestamp))
-			if _, ok := since.told[id]; ok {
+			if _, ok := l.told[id]; ok {
 				continue
 			}
-			since.told[id] = at
-			if at.After(latest) {
-				latest = at
+			l.told[id] = at
+			if at.After(l.latest) {
+				l.latest = at
 			}
-			out = append(out, failuresOf(aws.ToString(event.Message), at)...)
+			found = append(found, failuresOf(aws.ToString(event.Message), at)...)
+		}
+		if !l.pages.HasMorePages() {
+			l.pages = nil
+			break
 		}
 	}
-	since.failed = false
-	if from := latest.Add(-late); from.After(since.from) {
-		since.from = from
-	}
-	for id, at := range since.told {
-		if at.Before(since.from) {
-			delete(since.told, id)
+	if from := l.latest.Add(-late); l.pages == nil && from.After(l.from) {
+		l.from = from
+		for id, at := range l.told {
+			if at.Before(from) {
+				delete(l.told, id)
+			}
 		}
 	}
-	return out
+	slices.SortStableFunc(found, func(a, b page.Event) int { return a.Time.Compare(b.Time) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range found {
+		p.tell(e)
+	}
 }
 
 // failuresOf reads a message of the error action.

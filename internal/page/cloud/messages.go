@@ -2,14 +2,12 @@ package cloud
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 
 	"lastwill/internal/device"
 	"lastwill/internal/iotsql"
@@ -19,48 +17,76 @@ import (
 
 // A client is what is known of a client ID.
 type client struct {
-	// ours tells that the client is of this stack: it is one of its things, or the
-	// stack's topics have named it. The events of others are held back.
-	ours bool
-	held []page.Event
-	// session is the one that is connected, over the one that ended last.
-	session, over string
-	// news counts the events of its connections.
-	news int
+	// named tells that the stack's topics have named it. The events of others that
+	// are none of its things are held back.
+	named bool
+	held  []page.Event
+	// version is that of the newest lifecycle event, noted that of the last old one
+	// that was told, and told when the newest came, in AWS's time.
+	version, noted int64
+	told           time.Time
+	connected      bool
+	// silent since it connected: its connected message has not come.
+	silent time.Time
+	// news counts the events of its connections, wills and copies what was told.
+	news, wills, copies int
 }
 
 const (
-	// maxDevices bounds how many clients are remembered.
-	maxDevices = 10_000
+	// maxClients bounds how many clients are remembered.
+	maxClients = 10_000
 	// maxHeld is a connection and its end.
 	maxHeld = 2
+	// unordered is the time after which a lifecycle event is a later one whatever its
+	// version says: the version of a client is reset when it was away for an hour.
+	unordered = 20 * time.Minute
 )
 
 // client returns what is known of a client ID; p.mu is held.
 func (p *Page) client(id string) *client {
-	c, ok := p.devices[id]
+	c, ok := p.known[id]
 	if ok {
 		return c
 	}
-	for other := range p.devices {
-		if len(p.devices) < maxDevices {
-			break
-		}
-		delete(p.devices, other) // any: what it misses then is that it was known
+	if len(p.known) >= maxClients {
+		p.forget()
 	}
-	c = &client{}
-	p.devices[id] = c
+	c = &client{version: -1, noted: -1}
+	p.known[id] = c
 	return c
 }
 
-// adopt makes a client one of this stack's, and tells what was held back; p.mu is held.
-func (p *Page) adopt(id string) {
-	c := p.client(id)
-	c.ours = true
-	for _, e := range c.held {
-		p.history.Record(e)
+// forget drops a client: rather one of somebody else's, but never a thing of the
+// stack, whatever its topics name.
+func (p *Page) forget() {
+	var dropped string
+	for id, c := range p.known {
+		if p.things[id] {
+			continue
+		}
+		dropped = id
+		if !c.named {
+			break
+		}
 	}
-	c.held = nil
+	delete(p.known, dropped)
+}
+
+// ours tells whether a client is of this stack; p.mu is held.
+func (p *Page) ours(id string) bool { return p.things[id] || p.client(id).named }
+
+// tell records an event of one of our clients, after what was held back of it;
+// p.mu is held.
+func (p *Page) tell(e page.Event) {
+	if e.Client != "" {
+		c := p.client(e.Client)
+		c.named = true
+		for _, held := range c.held {
+			p.history.Record(held)
+		}
+		c.held = nil
+	}
+	p.history.Record(e)
 }
 
 // clientOf is the client that a payload names in client_id, at any depth, or "".
@@ -106,25 +132,32 @@ func (p *Page) receive(m device.Message) {
 	e.Client = clientOf(m.Payload)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !m.Retain { // else it is of an earlier time
-		switch m.Topic {
-		case p.target.WillTopic:
-			e.Kind = page.Will
-		case p.target.ExecutedTopic:
-			e.Kind = page.Copy
-		case p.target.ConnectedTopic:
-			if e.Client == "" {
+	if m.Retain { // it is of an earlier time
+		p.tell(e)
+		return
+	}
+	switch m.Topic {
+	case p.target.WillTopic:
+		e.Kind = page.Will
+	case p.target.ExecutedTopic:
+		e.Kind = page.Copy
+		if e.Client == "" {
+			break
+		}
+		if c := p.client(e.Client); c.copies >= c.wills { // its will is on the way
+			p.later(overtakes, func() { p.take(e) })
+			return
+		}
+	case p.target.ConnectedTopic:
+		if e.Client == "" {
+			e.Client = p.justConnected(e.Time)
+		}
+		if e.Client == "" { // its lifecycle event may be on the way
+			p.later(claimedWithin, func() {
 				e.Client = p.justConnected(e.Time)
-			}
-			if e.Client == "" { // its lifecycle event may be on the way
-				time.AfterFunc(claimedWithin, func() {
-					p.mu.Lock()
-					defer p.mu.Unlock()
-					e.Client = p.justConnected(e.Time)
-					p.take(e)
-				})
-				return
-			}
+				p.take(e)
+			})
+			return
 		}
 	}
 	p.take(e)
@@ -132,12 +165,14 @@ func (p *Page) receive(m device.Message) {
 
 // take tells of a message and of what the rules make of it; p.mu is held.
 func (p *Page) take(e page.Event) {
-	if e.Client != "" {
-		p.adopt(e.Client)
-	}
-	p.history.Record(e)
-	if e.Retain {
-		return
+	p.tell(e)
+	switch {
+	case e.Client == "":
+	case e.Kind == page.Will:
+		p.client(e.Client).wills++
+	case e.Kind == page.Copy:
+		c := p.client(e.Client)
+		c.copies = min(c.copies+1, c.wills) // one may be of a will before the page
 	}
 	for _, r := range p.rules {
 		if r.query.MatchesTopic(e.Topic) {
@@ -146,8 +181,24 @@ func (p *Page) take(e page.Event) {
 	}
 	if e.Kind == page.Will && e.Client != "" {
 		news := p.client(e.Client).news
-		time.AfterFunc(whileAway, func() { p.look(e.Client, news) })
+		p.later(whileAway, func() { p.look(e.Client, news) })
 	}
+}
+
+// later does something after a time, unless the page is not wanted any more; p.mu
+// is held, then too.
+func (p *Page) later(d time.Duration, do func()) {
+	p.ended.Go(func() {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			do()
+		case <-p.ctx.Done():
+		}
+	})
 }
 
 const (
@@ -155,29 +206,24 @@ const (
 	connectedWithin = 10 * time.Second
 	// claimedWithin is how long it may come before.
 	claimedWithin = time.Second
+	// overtakes is by how much a copy may come before its will, on another connection.
+	overtakes = 300 * time.Millisecond
 )
 
-// justConnected is the only client that a connected message can be of, or ""; p.mu
-// is held.
+// justConnected is the only one of our clients that a connected message can be of,
+// or ""; p.mu is held.
 func (p *Page) justConnected(now time.Time) string {
-	var ours, all []string
-	for id, at := range p.connecting {
-		if now.Sub(at) > connectedWithin {
-			delete(p.connecting, id)
-			continue
-		}
-		all = append(all, id)
-		if p.client(id).ours {
-			ours = append(ours, id)
+	var candidates []string
+	for id, c := range p.known {
+		if c.connected && !c.silent.IsZero() && now.Sub(c.silent) < connectedWithin && p.ours(id) {
+			candidates = append(candidates, id)
 		}
 	}
-	for _, candidates := range [][]string{ours, all} {
-		if len(candidates) == 1 {
-			delete(p.connecting, candidates[0])
-			return candidates[0]
-		}
+	if len(candidates) != 1 {
+		return ""
 	}
-	return ""
+	p.client(candidates[0]).silent = time.Time{}
+	return candidates[0]
 }
 
 // judge says what a rule makes of a message.
@@ -187,12 +233,19 @@ func (r rule) judge(e page.Event) page.Event {
 		Kind: page.NotMatched, Time: time.Now(), Client: e.Client, Rule: r.name, Topic: e.Topic, Payload: e.Payload, QoS: e.QoS,
 		Query: r.query, Message: m,
 	}
-	if r.disabled {
-		out.Query, out.Message, out.Detail = nil, nil, "the rule is disabled"
-		return out
+	note := func(detail string) page.Event {
+		return page.Event{Kind: page.Note, Time: out.Time, Client: e.Client, Rule: r.name, Topic: e.Topic, Payload: e.Payload, QoS: e.QoS, Detail: detail}
+	}
+	switch {
+	case r.disabled:
+		return note("rule " + r.name + " is disabled")
+	case r.unknowable != "":
+		return note("rule " + r.name + " cannot be judged on this machine: " + r.unknowable)
 	}
 	result, err := r.query.Eval(m)
 	switch {
+	case errors.Is(err, iotsql.ErrNotAvailable):
+		return note(fmt.Sprintf("rule %s cannot be judged on this machine: %v", r.name, err))
 	case err != nil:
 		out.Detail = err.Error()
 	case result.Fired:
@@ -204,93 +257,62 @@ func (r rule) judge(e page.Event) page.Event {
 	return out
 }
 
-// whileAway is when a client that has left a will is looked for: AWS says itself
-// that a device may be back by the time that its will arrives (developer guide,
-// "Lifecycle events", handling client disconnections).
-const whileAway = 2 * time.Second
-
-// maxLooks bounds how many are looked for at once: of a site that is lost, the
-// lifecycle events must tell.
-const maxLooks = 20
-
-// look asks whether a client whose will came is connected all the same, unless its
-// connections have told since.
-func (p *Page) look(id string, news int) {
-	defer p.looking.Add(-1)
-	if p.looking.Add(1) > maxLooks {
-		return
-	}
-	found, err := p.data.GetConnection(p.ctx, &iotdataplane.GetConnectionInput{ClientId: &id})
-	if err != nil || !found.Connected {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.client(id).news == news {
-		p.history.Record(page.Event{Kind: page.Connected, Time: time.Now(), Client: id, Detail: "it was not lost, or is back: " + sinceOf(found)})
-	}
-}
-
-func sinceOf(c *iotdataplane.GetConnectionOutput) string {
-	return fmt.Sprintf("connected since %s, keep alive %d s", time.UnixMilli(c.ConnectedSince).Local().Format("2 Jan 15:04:05"), c.KeepAliveDuration)
-}
-
 // presence takes a lifecycle event (developer guide, "Lifecycle events"), which
-// may come late or twice.
+// may come late or twice: its version number tells.
 func (p *Page) presence(m device.Message) {
-	var e struct{ ClientID, EventType, SessionIdentifier, DisconnectReason, ConnectFailureReason string }
-	if json.Unmarshal(m.Payload, &e) != nil || e.ClientID == "" || strings.HasPrefix(e.ClientID, watch.ClientPrefix) {
+	var e struct {
+		ClientID, EventType, DisconnectReason, ConnectFailureReason string
+		Timestamp, VersionNumber                                    int64
+	}
+	if json.Unmarshal(m.Payload, &e) != nil || e.ClientID == "" || len(e.ClientID) > maxClientIDBytes || strings.HasPrefix(e.ClientID, watch.ClientPrefix) {
 		return
 	}
 	out := message(page.Note, m)
 	out.Client = e.ClientID
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c := p.client(e.ClientID)
+	c, at := p.client(e.ClientID), time.UnixMilli(e.Timestamp)
+	if e.EventType != "connect_failed" && at.Sub(c.told) > unordered {
+		c.version, c.noted = -1, -1
+	}
 	switch e.EventType {
 	case "connected":
-		if e.SessionIdentifier == c.session || e.SessionIdentifier == c.over {
+		if e.VersionNumber <= c.version {
 			return
 		}
-		c.session = e.SessionIdentifier
 		out.Kind = page.Connected
-		if len(p.connecting) < maxDevices {
-			p.connecting[e.ClientID] = out.Time
-		}
+		c.connected, c.silent = true, out.Time
 	case "disconnected":
-		if e.SessionIdentifier == c.over {
+		switch {
+		case e.VersionNumber < c.version:
+			if e.VersionNumber <= c.noted {
+				return
+			}
+			c.noted = e.VersionNumber
+			out.Detail = "an earlier connection ended: " + e.DisconnectReason
+		case e.VersionNumber == c.version && !c.connected:
+			return
+		default:
+			out.Kind, out.Detail = page.Disconnected, e.DisconnectReason
+			c.connected = false
+		}
+	case "connect_failed":
+		if !at.After(c.told) { // it has no version
 			return
 		}
-		c.over = e.SessionIdentifier
-		if c.session != "" && c.session != e.SessionIdentifier {
-			out.Detail = "an earlier connection ended: " + e.DisconnectReason
-			break
-		}
-		c.session = ""
-		out.Kind, out.Detail = page.Disconnected, e.DisconnectReason
-	case "connect_failed":
+		c.told = at
 		out.Kind, out.Detail = page.Refused, e.ConnectFailureReason+": its policies forbid the connection, or its Will Message"
 	default:
 		return
 	}
+	if out.Kind == page.Connected || out.Kind == page.Disconnected {
+		c.version, c.told = e.VersionNumber, at
+	}
 	c.news++
-	if c.ours {
-		p.history.Record(out)
+	if p.ours(e.ClientID) {
+		p.tell(out)
 		return
 	}
 	c.held = append(c.held, out)
 	c.held = c.held[max(0, len(c.held)-maxHeld):]
-}
-
-// connectionOf is how a client's connection stands, as an event; false if that is
-// not known.
-func (p *Page) connectionOf(id string) (page.Event, bool) {
-	found, err := p.data.GetConnection(p.ctx, &iotdataplane.GetConnectionInput{ClientId: &id})
-	switch {
-	case err != nil: // not within the last 30 minutes, or not allowed
-		return page.Event{}, false
-	case found.Connected:
-		return page.Event{Kind: page.Connected, Time: time.UnixMilli(found.ConnectedSince), Client: id, Detail: sinceOf(found)}, true
-	}
-	return page.Event{Kind: page.Disconnected, Time: time.UnixMilli(found.DisconnectedSince), Client: id, Detail: aws.ToString(found.DisconnectReason)}, true
 }

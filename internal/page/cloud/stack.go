@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +25,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
-	"github.com/aws/smithy-go"
 
 	"lastwill/internal/iotsql"
 	"lastwill/internal/page"
@@ -57,98 +58,84 @@ type rule struct {
 	name, account string
 	disabled      bool
 	query         *iotsql.Rule
+	// unknowable says why that cannot be done; empty if it can.
+	unknowable string
 }
 
 const (
-	// pollEvery is how often rule, subscriptions and the log of failed actions are
-	// read, and whether the stack has changed.
-	pollEvery = 5 * time.Second
+	// every is how often rule, subscriptions and the log of failed actions are read,
+	// and whether the stack has changed.
+	every = 5 * time.Second
+	// countEvery is after how many rounds SNS's counters are read, which are kept by
+	// the minute.
+	countEvery = 12
 	// readEvery is how often all of the stack is.
 	readEvery = time.Minute
+	// roundTime bounds the requests of one round, which nothing else does.
+	roundTime = 30 * time.Second
+	// stackSource is the source of a trouble with all of the stack.
+	stackSource = "stack"
 )
 
 // poll reads what AWS tells only those who ask.
 func (p *Page) poll() {
-	ticker := time.NewTicker(pollEvery)
+	ticker := time.NewTicker(cmp.Or(p.Every, every))
 	defer ticker.Stop()
-	counted := time.Now()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ticker.C:
-			if !p.refresh(p.ctx) {
-				continue
-			}
-			p.record(p.failures(p.ctx))
-			if time.Since(counted) >= countEvery {
-				counted = time.Now()
-				p.record(p.deliveries(p.ctx))
-			}
 		case <-p.ctx.Done():
 			return
 		}
+		p.round(n%countEvery == 0)
 	}
 }
 
-// connections are those of the stack's things, and how they ended, as far as AWS
-// remembers.
-func (p *Page) connections(ctx context.Context) (known []page.Event) {
-	for _, r := range p.state.Resources {
-		if r.Type != "AWS::IoT::Thing" || ctx.Err() != nil {
-			continue
-		}
-		if e, ok := p.connectionOf(r.PhysicalID); ok {
-			known = append(known, e)
-		}
+func (p *Page) round(count bool) {
+	ctx, cancel := context.WithTimeout(p.ctx, roundTime)
+	defer cancel()
+	if !p.refresh(ctx) {
+		return
 	}
-	return known
-}
-
-// record tells events in the order of their times.
-func (p *Page) record(events []page.Event) {
-	slices.SortStableFunc(events, func(a, b page.Event) int { return a.Time.Compare(b.Time) })
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, e := range events {
-		if e.Client != "" {
-			p.adopt(e.Client)
-		}
-		p.history.Record(e)
+	p.failures(ctx)
+	if count {
+		p.deliveries(ctx)
 	}
 }
 
-// refresh reads the stack, and reports whether it could. A page that shows it is
+// refresh reads the stack, and reports whether there is one. Pages that show it are
 // told if something has changed.
 func (p *Page) refresh(ctx context.Context) bool {
 	p.mu.Lock()
-	before, broken, all := p.state, p.broken, time.Since(p.readAt) > readEvery || p.broken != nil
+	before, rules := p.state, p.rules
+	_, troubled := p.troubles[stackSource]
+	all := time.Since(p.readAt) > readEvery || troubled
 	p.mu.Unlock()
-	state, rules, err := p.read(ctx, before, all)
-	if ctx.Err() != nil || err != nil && broken != nil || err == nil && broken == nil && reflect.DeepEqual(state, before) {
+	state, rules, err := p.read(ctx, before, rules, all)
+	p.trouble(stackSource, "read stack "+p.Stack, err)
+	if err != nil && !errors.Is(err, errGone) || reflect.DeepEqual(state, before) {
 		return err == nil
-	}
-	if err != nil {
-		p.Log(err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.broken = err
-	if err == nil || errors.Is(err, errGone) {
-		p.state, p.rules = state, rules
-	}
-	if group := state.Output("ErrorLogGroup"); group != "" {
-		p.target.ErrorLog = group // a stack that was destroyed and deployed anew has another
+	p.state, p.rules = state, rules
+	// A stack that was destroyed and deployed anew may have others.
+	for output, into := range map[string]*string{"ErrorLogGroup": &p.target.ErrorLog, "SNSTopicArn": &p.target.SNSTopic} {
+		if value := state.Output(output); value != "" {
+			*into = value
+		}
 	}
 	for _, r := range state.Resources {
 		if r.Type == "AWS::IoT::Thing" {
-			p.adopt(r.PhysicalID)
+			p.things[r.PhysicalID] = true
 		}
 	}
 	for _, topic := range []string{"WillTopic", "ConnectedTopic", "ExecutedTopic"} {
-		if is := state.Output(topic); is != "" && !slices.Contains(p.filters, is) {
-			p.note(fmt.Sprintf("the stack's %s is now %s: start lwt watch -web anew to see it", topic, is))
+		if is := state.Output(topic); is != before.Output(topic) && is != "" && !slices.Contains(p.filters, is) {
+			p.history.Record(page.Event{Kind: page.Note, Time: time.Now(), Detail: fmt.Sprintf("the stack's %s is now %s: start lwt watch -web anew to see it", topic, is)})
 		}
 	}
-	p.history.Record(page.Event{Kind: page.Stack, Time: time.Now(), Name: p.Stack, Detail: p.Stack + " " + state.Status})
+	p.changed()
 	return err == nil
 }
 
@@ -162,17 +149,18 @@ func accountOf(id string) string {
 	return parsed.AccountID
 }
 
-// read returns the stack: all of it, or what may have changed since it was read.
-func (p *Page) read(ctx context.Context, before page.StackState, all bool) (page.StackState, []rule, error) {
+// read returns the stack: all of it, or what may have changed since it was read. A
+// part that cannot be read is as it was before, beside the problem.
+func (p *Page) read(ctx context.Context, before page.StackState, rulesBefore []rule, all bool) (page.StackState, []rule, error) {
 	found, err := p.cloudformation.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &p.Stack})
 	if err == nil && len(found.Stacks) != 1 {
 		err = fmt.Errorf("there are %d of that name", len(found.Stacks))
 	}
-	if err != nil && strings.Contains(err.Error(), "does not exist") { // a ValidationError, as others are
-		err = errGone
-	}
 	if err != nil {
-		return page.StackState{}, nil, fmt.Errorf("read stack %s: %w", p.Stack, err)
+		if strings.Contains(err.Error(), "does not exist") { // a ValidationError, as others are
+			err = errGone
+		}
+		return page.StackState{}, nil, err
 	}
 	stack := found.Stacks[0]
 	out := page.StackState{
@@ -183,36 +171,31 @@ func (p *Page) read(ctx context.Context, before page.StackState, all bool) (page
 	for _, o := range stack.Outputs {
 		out.Outputs = append(out.Outputs, page.Output{Key: aws.ToString(o.OutputKey), Value: aws.ToString(o.OutputValue), Description: aws.ToString(o.Description)})
 	}
-	if out.ID == before.ID && out.Status == before.Status && out.Updated.Equal(before.Updated) && !all && !strings.HasSuffix(out.Status, "_IN_PROGRESS") {
+	if out.ID != before.ID {
+		before, rulesBefore = page.StackState{}, nil
+	}
+	if out.Status == before.Status && out.Updated.Equal(before.Updated) && !all && !strings.HasSuffix(out.Status, "_IN_PROGRESS") {
 		out.Resources, out.Events, out.Policies, out.Problems = before.Resources, before.Events, before.Policies, slices.Clone(p.unread)
 	} else {
-		p.readParts(ctx, &out)
-		p.mu.Lock()
-		p.readAt, p.unread = time.Now(), slices.Clone(out.Problems)
-		p.mu.Unlock()
+		p.readParts(ctx, &out, before)
+		p.unread, p.readAt = slices.Clone(out.Problems), time.Now()
 	}
 	var rules []rule
 	for _, r := range out.Resources {
 		switch r.Type {
 		case "AWS::IoT::TopicRule":
-			if r, ok := p.readRule(ctx, &out, r.PhysicalID); ok {
-				rules = append(rules, r)
-			}
+			rules = append(rules, p.readRule(ctx, &out, r.PhysicalID, before, rulesBefore)...)
 		case "AWS::SNS::Topic":
-			p.readAddresses(ctx, &out, r.PhysicalID)
+			p.readAddresses(ctx, &out, r.PhysicalID, before)
 		}
 	}
 	return out, rules, nil
 }
 
-// problem notes what keeps a part from being read, in words that are the same each
-// time: without the request's ID.
+// problem notes what keeps a part from being read.
 func problem(out *page.StackState, what string, err error) {
-	if answer, ok := errors.AsType[smithy.APIError](err); ok {
-		err = fmt.Errorf("%s: %s", answer.ErrorCode(), answer.ErrorMessage())
-	}
 	if err != nil {
-		out.Problems = append(out.Problems, fmt.Sprintf("%s cannot be read: %v", what, err))
+		out.Problems = append(out.Problems, fmt.Sprintf("%s cannot be read: %v", what, plain(err)))
 	}
 }
 
@@ -220,12 +203,13 @@ func problem(out *page.StackState, what string, err error) {
 const maxEventPages = 5
 
 // readParts reads resources, the events of the last deployment, and policies.
-func (p *Page) readParts(ctx context.Context, out *page.StackState) {
+func (p *Page) readParts(ctx context.Context, out *page.StackState, before page.StackState) {
 	resources := cloudformation.NewListStackResourcesPaginator(p.cloudformation, &cloudformation.ListStackResourcesInput{StackName: &out.ID})
 	for resources.HasMorePages() {
 		found, err := resources.NextPage(ctx)
 		if err != nil {
 			problem(out, "resources", err)
+			out.Resources = before.Resources
 			break
 		}
 		for _, r := range found.StackResourceSummaries {
@@ -235,7 +219,7 @@ func (p *Page) readParts(ctx context.Context, out *page.StackState) {
 			})
 		}
 	}
-	slices.SortFunc(out.Resources, func(a, b page.Resource) int { return strings.Compare(a.Type+" "+a.LogicalID, b.Type+" "+b.LogicalID) })
+	out.Resources = slices.SortedFunc(slices.Values(out.Resources), func(a, b page.Resource) int { return strings.Compare(a.Type+" "+a.LogicalID, b.Type+" "+b.LogicalID) })
 	events := cloudformation.NewDescribeStackEventsPaginator(p.cloudformation, &cloudformation.DescribeStackEventsInput{StackName: &out.ID})
 	for page := 0; page < maxEventPages && events.HasMorePages(); page++ {
 		found, err := events.NextPage(ctx)
@@ -271,9 +255,6 @@ func addEvents(out *page.StackState, events []cfntypes.StackEvent) bool {
 // readPolicies reads the policies of a resource.
 func (p *Page) readPolicies(ctx context.Context, out *page.StackState, r page.Resource) {
 	add := func(name, kind, document string) {
-		if decoded, err := url.QueryUnescape(document); err == nil && strings.HasPrefix(document, "%7B") { // IAM's are escaped
-			document = decoded
-		}
 		out.Policies = append(out.Policies, page.Policy{Name: name, Kind: kind, Document: document})
 	}
 	switch r.Type {
@@ -289,7 +270,7 @@ func (p *Page) readPolicies(ctx context.Context, out *page.StackState, r page.Re
 			problem(out, "role "+r.PhysicalID, err)
 			return
 		}
-		add(r.PhysicalID, "who may assume the role", aws.ToString(role.Role.AssumeRolePolicyDocument))
+		add(r.PhysicalID, "who may assume the role", unescaped(role.Role.AssumeRolePolicyDocument))
 		names, err := p.iam.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &r.PhysicalID})
 		if err != nil {
 			problem(out, "policies of role "+r.PhysicalID, err)
@@ -299,7 +280,7 @@ func (p *Page) readPolicies(ctx context.Context, out *page.StackState, r page.Re
 			found, err := p.iam.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &r.PhysicalID, PolicyName: &name})
 			problem(out, "policy "+name+" of role "+r.PhysicalID, err)
 			if err == nil {
-				add(r.PhysicalID, "inline policy "+name, aws.ToString(found.PolicyDocument))
+				add(r.PhysicalID, "inline policy "+name, unescaped(found.PolicyDocument))
 			}
 		}
 	case "AWS::SNS::Topic":
@@ -311,12 +292,30 @@ func (p *Page) readPolicies(ctx context.Context, out *page.StackState, r page.Re
 	}
 }
 
-// readRule reads a topic rule; it returns false if it cannot be evaluated here.
-func (p *Page) readRule(ctx context.Context, out *page.StackState, name string) (rule, bool) {
+// unescaped is a policy document of IAM's, which are sent as part of a URL (RFC
+// 3986; API reference, GetRolePolicy).
+func unescaped(document *string) string {
+	if text, err := url.PathUnescape(aws.ToString(document)); err == nil {
+		return text
+	}
+	return aws.ToString(document)
+}
+
+// beyondUs are functions of AWS IoT SQL whose value AWS alone knows: what it knows
+// of the connection that a message came by.
+var beyondUs = regexp.MustCompile(`(?i)\b(clientid|principal|sourceip|traceid|get_mqtt_property|get_user_properties)\s*\(`)
+
+// readRule reads a topic rule; none if it is gone or was never read.
+func (p *Page) readRule(ctx context.Context, out *page.StackState, name string, before page.StackState, rulesBefore []rule) []rule {
 	found, err := p.iot.GetTopicRule(ctx, &iot.GetTopicRuleInput{RuleName: &name})
 	if err != nil {
 		problem(out, "rule "+name, err)
-		return rule{}, false
+		for _, r := range before.Rules {
+			if r.Name == name {
+				out.Rules = append(out.Rules, r)
+			}
+		}
+		return slices.DeleteFunc(slices.Clone(rulesBefore), func(r rule) bool { return r.name != name })
 	}
 	r := found.Rule
 	shown := page.Rule{
@@ -333,9 +332,13 @@ func (p *Page) readRule(ctx context.Context, out *page.StackState, name string) 
 	query, err := iotsql.Compile(shown.SQL, iotsql.Version(shown.Version))
 	if err != nil {
 		out.Problems = append(out.Problems, fmt.Sprintf("rule %s cannot be evaluated on this machine: %v", name, err))
-		return rule{}, false
+		return nil
 	}
-	return rule{name, accountOf(out.ID), shown.Disabled, query}, true
+	compiled := rule{name: name, account: accountOf(out.ID), disabled: shown.Disabled, query: query}
+	if function := beyondUs.FindStringSubmatch(shown.SQL); function != nil {
+		compiled.unknowable = "its statement uses " + function[1] + "()"
+	}
+	return []rule{compiled}
 }
 
 func inWords(a types.Action) string {
@@ -355,17 +358,20 @@ func inWords(a types.Action) string {
 	return "an action of the kind " + strings.Join(slices.Sorted(maps.Keys(kinds)), ", ")
 }
 
-func (p *Page) readAddresses(ctx context.Context, out *page.StackState, topic string) {
+func (p *Page) readAddresses(ctx context.Context, out *page.StackState, topic string, before page.StackState) {
 	pages := sns.NewListSubscriptionsByTopicPaginator(p.sns, &sns.ListSubscriptionsByTopicInput{TopicArn: &topic})
 	for pages.HasMorePages() {
 		found, err := pages.NextPage(ctx)
 		if err != nil {
 			problem(out, "subscriptions of "+topic, err)
+			out.Addresses = before.Addresses
 			return
 		}
 		for _, s := range found.Subscriptions {
-			if strings.HasPrefix(aws.ToString(s.Protocol), "email") {
-				out.Addresses = append(out.Addresses, page.Address{Address: aws.ToString(s.Endpoint), Pending: aws.ToString(s.SubscriptionArn) == "PendingConfirmation"})
+			// One that was ended is listed for some time yet, as Deleted.
+			confirmed, pending := arn.IsARN(aws.ToString(s.SubscriptionArn)), aws.ToString(s.SubscriptionArn) == "PendingConfirmation"
+			if strings.HasPrefix(aws.ToString(s.Protocol), "email") && (confirmed || pending) {
+				out.Addresses = append(out.Addresses, page.Address{Address: aws.ToString(s.Endpoint), Pending: pending})
 			}
 		}
 	}
