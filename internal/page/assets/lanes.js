@@ -86,6 +86,7 @@ class Life {
       step.gap.textContent = cause.gap.textContent;
       cause.gap.textContent = '';
     }
+    if (e.kind === 'will' && this.steps[this.steps.indexOf(step) - 1]?.event.kind === 'disconnected') step.gap.textContent = '';
     if (e.kind !== 'disconnected') this.previous = step;
   }
 
