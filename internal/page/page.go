@@ -16,6 +16,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -90,6 +91,20 @@ func (s StackState) Output(key string) string {
 		}
 	}
 	return ""
+}
+
+// Failure is the event that the last deployment failed with, or nil.
+func (s StackState) Failure() *StackEvent {
+	if stateOf(s.Status) != "lost" {
+		return nil
+	}
+	for i, e := range s.Events {
+		// CloudFormation cancels what it was making beside the one that failed.
+		if strings.HasSuffix(e.Status, "_FAILED") && e.LogicalID != s.Name && !strings.Contains(e.Reason, "cancelled") {
+			return &s.Events[i]
+		}
+	}
+	return nil
 }
 
 // Parts of a stack.

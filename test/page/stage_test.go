@@ -51,18 +51,30 @@ type stage struct {
 func setUp(t testing.TB) *stage {
 	t.Helper()
 	s := &stage{certs: t.TempDir()}
+	s.start(t, localaws.Options{})
+	t.Cleanup(func() { s.stop(t) })
+	return s
+}
+
+func (s *stage) start(t testing.TB, o localaws.Options) {
+	t.Helper()
 	shown := local.New(s.certs)
-	server, err := localaws.Start(localaws.Options{
-		ObserveIoT: shown.ObserveIoT, ObserveStacks: shown.ObserveStacks, Page: shown.Serve,
-	})
+	o.ObserveIoT, o.ObserveStacks, o.Page = shown.ObserveIoT, shown.ObserveStacks, shown.Serve
+	server, err := localaws.Start(o)
 	check(t, err)
 	s.Server, s.address = server, server.URL()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		check(t, server.Close(ctx))
-	})
-	return s
+}
+
+// stop stops the endpoint, if it still runs.
+func (s *stage) stop(t testing.TB) {
+	t.Helper()
+	if s.Server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	check(t, s.Close(ctx))
+	s.Server = nil
 }
 
 // deploy deploys the scenario's template, with a certificate whose key is here and

@@ -6,11 +6,16 @@ import (
 	"io"
 	"net"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
+	"lastwill/internal/localaws"
 	"lastwill/internal/page"
+	"lastwill/internal/will"
 )
 
 // A wire is a proxy that can be cut.
@@ -99,6 +104,59 @@ func TestTheStreamIsCutAndResumes(t *testing.T) {
 	}
 	send(1)
 	b.sees(fmt.Sprintf(`document.querySelector('.event small').textContent === '× %d' && document.querySelectorAll('.step').length === 1`, sent))
+}
+
+// An endpoint that keeps its state is stopped and started again while its page is
+// open: the views go on by themselves, with what was kept, and tell nothing twice.
+func TestTheEndpointStartsAgain(t *testing.T) {
+	t.Parallel()
+	s := &stage{certs: t.TempDir()}
+	t.Cleanup(func() { s.stop(t) })
+	data := t.TempDir()
+	s.start(t, localaws.Options{DataDir: data})
+	s.deploy(t)
+	confirmation := s.open(t, page.Root+"mailbox/00000001.eml")
+	confirmation.click(".text a")
+	confirmation.other("/_lwt/sns/confirm").shows("h1", "Subscription confirmed!")
+	timeline, mailbox := s.open(t, page.Root), s.open(t, page.Root+"mailbox")
+	stack, client := s.open(t, page.Root+"stack"), s.open(t, page.Root+"client")
+	client.do(chromedp.SetValue(chromedp.CSS("#filter"), "#"))
+	client.click("#subscribe .main")
+	client.shows("#filters", "#")
+	lose := func() {
+		timeline.post("devices", page.Order{Thing: will.ThingName, KeepAlive: 30, WillPayload: string(will.Payload(will.ThingName))})
+		timeline.post("devices/drop", map[string]string{"client": will.ThingName})
+		timeline.sees(steps(will.ThingName, 0) + `.replace('mail copy', 'copy mail') === 'connected message disconnected will matched done copy mail'`)
+	}
+	messages := func(n int) {
+		t.Helper()
+		client.sees(fmt.Sprintf(`document.querySelectorAll('.message').length === %d && document.querySelector('#count').textContent === '%[1]d'`, n))
+	}
+	lose()
+	messages(3)
+	mailbox.sees(`document.querySelectorAll('.letters li').length === 2`)
+
+	mailbox.shows("#link", "live")
+	address := strings.TrimPrefix(s.address, "http://")
+	s.stop(t)
+	for _, b := range []*tab{timeline, stack, client, mailbox} {
+		b.shows("#link", "connection lost")
+		b.shows("#stale:not([hidden])", "The connection was lost at")
+	}
+	s.start(t, localaws.Options{DataDir: data, HTTPAddress: address})
+	for _, b := range []*tab{timeline, stack, client, mailbox} {
+		b.shows("#link", "live")
+		b.sees(`document.querySelector('#stale').hidden`)
+	}
+	// The history begins anew; stacks and mails are those that were there.
+	timeline.shows("#waiting:not([hidden])", "No device yet")
+	timeline.sees(`document.querySelectorAll('.lane').length === 0 && document.querySelector('[data-figure=mail]').textContent === '0'`)
+	lose()
+	timeline.sees(`document.querySelectorAll('.lane').length === 1 && document.querySelectorAll('.life').length === 1 && ![...document.querySelectorAll('.step small')].some((s) => s.textContent)`)
+	timeline.sees(`document.querySelector('[data-figure=will]').textContent === '1' && document.querySelector('[data-figure=mail]').textContent === '1'`)
+	messages(6)
+	mailbox.sees(`document.querySelectorAll('.letters li').length === 3`)
+	stack.shows(".stack-head", "CREATE_COMPLETE")
 }
 
 // A storm is counted to the last, and the page goes on answering.

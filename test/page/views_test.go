@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/page"
 	"lastwill/internal/will"
 )
@@ -47,6 +50,11 @@ func TestEveryViewIsForEverybody(t *testing.T) {
 					b.shoot(fmt.Sprintf("%s-%s-%s", name, scheme, map[int64]string{1280: "wide", 360: "narrow"}[width]), width)
 				}
 			}
+			// On the wall it fills the screen, in type that can be read from afar.
+			b.do(look(3840, 2160, "light")...)
+			if !value[bool](b, `document.querySelector('main').offsetWidth > 0.9 * innerWidth && parseFloat(getComputedStyle(document.body).fontSize) > 24`) {
+				t.Error("a wall display is not made use of")
+			}
 			b.clean()
 		})
 	}
@@ -74,7 +82,7 @@ func TestEveryViewIsForEverybody(t *testing.T) {
 	visit("mailbox", page.Root+"mailbox/00000002.eml", shows(".letter h2", "AWS Notification Message"))
 	visit("stack", page.Root+"stack", shows("#stack", "lastWillRule"))
 	visit("rule", page.Root+"rule", func(b *tab) {
-		b.types("#payload", strings.Replace(string(will.Payload(will.ThingName)), `"on"`, `"off"`, 1))
+		b.types("#payload", strings.Replace(value[string](b, `document.querySelector('#payload').value`), `"on"`, `"off"`, 1))
 		b.shows("#verdict h2", "The rule does not match")
 	})
 	visit("simulate", page.Root+"simulate", func(b *tab) {
@@ -82,6 +90,89 @@ func TestEveryViewIsForEverybody(t *testing.T) {
 		b.shows("#lanes .lane h2", will.ThingName)
 	})
 	visit("nothing", page.Root+"nowhere", shows("h1", "Nothing here"))
+}
+
+// What is not there yet, what failed, and an endpoint that is gone are told.
+func TestAViewSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	axe, err := os.ReadFile("node_modules/axe-core/axe.min.js")
+	check(t, err)
+	s := setUp(t)
+	simulate, stack := s.open(t, page.Root+"simulate"), s.open(t, page.Root+"stack")
+	simulate.shows(".empty", "No thing to play")
+	id, err := s.CloudFormation.Create(cloudformation.Input{Name: "Broken", TemplateBody: []byte(`{"Resources":{
+		"Good":{"Type":"AWS::SNS::Topic","Properties":{"TopicName":"good"}},
+		"Bad":{"Type":"AWS::SNS::Subscription","DependsOn":"Good","Properties":{"TopicArn":"arn:aws:sns:us-east-1:123456789012:none","Protocol":"email","Endpoint":"a@example.com"}}}}`)})
+	check(t, err)
+	if _, err = s.CloudFormation.Await(t.Context(), id); err == nil {
+		t.Fatal("the stack did not fail")
+	}
+	stack.shows(".stack-head .status[data-tone=lost]", "ROLLBACK_COMPLETE")
+	stack.shows(".stack-head .fault", "Bad NotFound: Topic does not exist")
+
+	s.deploy(t)
+	simulate.shows("#start h2", "Start a device") // it is there without being asked for
+	check(t, os.Rename(s.certs, s.certs+"-away"))
+	simulate.do(chromedp.Reload())
+	simulate.shows("#missing", "no private key")
+	simulate.sees(`document.querySelector('#start .main').disabled`)
+	check(t, os.Rename(s.certs+"-away", s.certs))
+	simulate.do(chromedp.Reload())
+	simulate.click("#start .main")
+	simulate.shows(".device .status", "connected")
+
+	timeline, client, rule := s.open(t, page.Root), s.open(t, page.Root+"client"), s.open(t, page.Root+"rule")
+	timeline.sees(`document.querySelector('.silence-bar').getAnimations()[0].playState === 'running'`)
+	rule.shows("#verdict h2", "The rule matches")
+	s.stop(t)
+	for _, b := range []*tab{timeline, stack, simulate} {
+		b.shows("#link", "connection lost, trying again")
+		b.shows("#stale:not([hidden])", "The connection was lost at")
+	}
+	// Nobody knows how long it is silent now.
+	timeline.sees(`document.querySelector('.silence-bar').getAnimations()[0].playState === 'paused'`)
+	client.click("#subscribe .main")
+	client.shows("#subscribe-error", "the endpoint does not answer")
+	client.click("#publish .main")
+	client.shows("#publish-error", "the endpoint does not answer")
+	client.shows("#link", "no answer")
+	rule.types("#topic", "/elsewhere")
+	rule.shows("#verdict", "the endpoint does not answer")
+	rule.sees(`!document.querySelector('#sql-marks mark')`)
+	simulate.click("[data-way=drop]")
+	simulate.shows(".device .fault", "the endpoint does not answer")
+	for name, b := range map[string]*tab{"timeline": timeline, "stack": stack, "simulate": simulate, "client": client, "rule": rule} {
+		for _, scheme := range []string{"light", "dark"} {
+			b.do(look(1280, 800, scheme)...)
+			b.passes(axe, name+" "+scheme+" without an endpoint")
+		}
+	}
+}
+
+// Before the first batch of the stream the timeline says that it waits.
+func TestTheTimelineWaitsForItsHistory(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	var shown *page.Page
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == page.Root+"events" {
+			<-hold
+		}
+		shown.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	shown = page.New(page.Options{Place: "Rehearsal", Address: server.Listener.Addr().String(), History: page.NewHistory()})
+	s := &stage{address: server.URL}
+	b := s.open(t, page.Root+"client")
+	b.do(chromedp.Navigate(s.address + page.Root))
+	b.shows("#link", "connecting")
+	b.shows("#waiting[data-loading]", "Listening")
+	b.sees(`document.querySelector('[data-figure=will]').textContent === '–'`)
+	close(hold)
+	b.shows("#link", "live")
+	b.shows("#waiting:not([data-loading])", "No device yet")
+	b.sees(`document.querySelector('[data-figure=will]').textContent === '0'`)
+	b.clean()
 }
 
 // play deploys the scenario and lets devices live and vanish.
@@ -135,9 +226,9 @@ func (b *tab) shoot(name string, width int64) {
 	height := min(value[float64](b, `document.documentElement.scrollHeight`), map[bool]float64{true: 1100, false: 1300}[width > 400])
 	scale := map[bool]float64{true: 1.25, false: 1.5}[width > 400]
 	b.do(chromedp.EmulateViewport(width, int64(height), chromedp.EmulateScale(scale)))
-	value[bool](b, `new Promise((done) => (scrollTo(0, 0), requestAnimationFrame(() => requestAnimationFrame(() => done(true)))))`)
+	value[bool](b, `new Promise((done) => (document.querySelector('.top [aria-current]').scrollIntoView({ inline: 'center' }), scrollTo(0, 0), requestAnimationFrame(() => requestAnimationFrame(() => done(true)))))`)
 	image, err := chromedp.Run(b.ctx, func(ctx context.Context, t *chromedp.Target) ([]byte, error) {
-		quality := int64(86)
+		quality := int64(80)
 		result, err := cdp.Call(ctx, t, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{Format: cdppage.CaptureScreenshotFormatWebp, Quality: &quality})
 		return result.Data, err
 	})

@@ -134,7 +134,9 @@ class Life {
     if (s.most !== keepAlive * 1500) {
       s.most = keepAlive * 1500;
       s.track.setAttribute('aria-valuemax', keepAlive * 1.5);
-      s.grow = s.bar.animate([{ transform: 'scaleX(0)' }, { transform: 'scaleX(1)' }], { id: 'silence', duration: s.most, fill: 'both' });
+      s.grow = s.bar.animate([{ transform: 'scaleX(0)' }, { transform: 'scaleX(1)' }], {
+        id: 'silence', duration: s.most, fill: 'both', easing: `steps(${Math.round(s.most / 250)})`, // four frames a second are enough, and draw no more
+      });
       s.from = at;
       this.tick();
     }
@@ -146,9 +148,15 @@ class Life {
   tick() {
     const s = this.silence;
     if (!s || this.ended) return;
+    if (s.grow.playState === 'paused') this.heard(s.from, s.most / 1500);
     const silent = Math.min(now() - s.from, s.most);
     s.track.setAttribute('aria-valuenow', Math.max(0, Math.round(silent / 1000)));
     s.text.textContent = `silent for ${Math.max(0, Math.floor(silent / 1000))} s, given up after ${s.most / 1000} s`;
+  }
+
+  // rest stops the bar while nobody knows what happens.
+  rest() {
+    if (this.silence && !this.ended) this.silence.grow.pause();
   }
 
   end(e) {
@@ -228,7 +236,10 @@ class Lane {
 export class Lanes {
   constructor(el, { only } = {}) {
     Object.assign(this, { el, only, lanes: new Map() });
-    setInterval(() => this.lanes.forEach((l) => l.tick()), 1000);
+    setInterval(() => {
+      const known = $('stale').hidden;
+      this.lanes.forEach((l) => (known ? l.tick() : l.lives[0]?.rest()));
+    }, 1000);
   }
 
   receive(batch) {
@@ -238,9 +249,13 @@ export class Lanes {
       this.lanes.clear();
       close();
     }
-    for (const e of batch.events) {
-      // That a client came or went is told without its lifecycle event, too.
-      if (e.kind === 'stack' || (e.kind === 'message' && e.topic.startsWith('$aws/events/')) || (this.only && !this.only(e.client))) continue;
+    // That a client came or went is told without its lifecycle event, too.
+    const events = batch.events.filter((e) => e.kind !== 'stack' && !(e.kind === 'message' && e.topic.startsWith('$aws/events/')) && (!this.only || this.only(e.client)));
+    // Of the clients in a storm the last have lanes: there is no work for the others.
+    const last = new Set();
+    for (let i = events.length - 1; i >= 0 && last.size < maxLanes; i--) last.add(events[i].client ?? '');
+    for (const e of events) {
+      if (!last.has(e.client ?? '') && !this.lanes.has(e.client ?? '')) continue;
       this.lane(e.client ?? '', e.t).add(e);
       if (!batch.fresh && (e.kind === 'will' || e.kind === 'failed' || e.kind === 'mail')) announce(`${e.client ? e.client + ': ' : ''}${look(e).what}`);
     }

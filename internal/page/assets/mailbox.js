@@ -5,8 +5,9 @@ import { $, h, Stream } from './page.js';
 let arrived = 0;
 new Stream((batch) => {
   arrived += batch.events.filter((e) => e.kind === 'mail').length;
-  if (!arrived || batch.fresh) return;
+  if (!arrived && !batch.fresh) return;
   if (!document.querySelector('.reading')) return location.reload();
+  if (!arrived) return;
   $('new-mail').hidden = false;
   $('new-mail').replaceChildren(arrived === 1 ? 'One new mail. ' : `${arrived} new mails. `, h('a', { href: '/_lwt/mailbox' }, 'Show'));
 }, { after: document.body.dataset.at });

@@ -62,8 +62,8 @@ export async function ask(path, body) {
       method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body),
     });
   } catch {
-    tell('lost', 'no answer');
-    throw new Error('no answer: is lwt still running?');
+    if ($('link').dataset.link !== 'lost') tell('lost', 'no answer');
+    throw new Error('the endpoint does not answer: is it still running?');
   }
   if ($('link').textContent === 'no answer') ready();
   if (!response.headers.get('Content-Type')?.startsWith('application/json')) throw new Error((await response.text()).trim() || response.statusText);
@@ -132,9 +132,9 @@ export class Stream {
     if (!release) return this.askAgain(turn);
     this.release = release;
     this.source = new EventSource(this.address());
-    this.source.onopen = () => tell('live', 'live');
+    this.source.onopen = () => this.told('live');
     this.source.onerror = () => {
-      tell('lost', 'connection lost, trying again');
+      this.lost();
       if (this.source?.readyState === EventSource.CLOSED) { // refused: the browser gives up
         this.rest();
         setTimeout(() => this.open(), 2000);
@@ -149,13 +149,26 @@ export class Stream {
         const text = await (await fetch(this.address({ once: '1' }))).text();
         const [, id, data] = text.match(/^id: (.*)\ndata: (.*)$/m);
         if (turn !== this.turn) return;
-        tell('live', 'live, every second');
+        this.told('live, every second');
         this.take(id, data);
       } catch {
-        tell('lost', 'connection lost, trying again');
+        this.lost();
       }
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
+  }
+
+  told(how) {
+    $('stale').hidden = true;
+    tell('live', how);
+  }
+
+  // lost says from when it is what the page shows: nobody knows what is now.
+  lost() {
+    tell('lost', 'connection lost, trying again');
+    if (!$('stale').hidden) return;
+    $('stale').textContent = `The connection was lost at ${new Date().toLocaleTimeString('en-GB')}: this is how it was then. The page goes on as soon as there is an answer.`;
+    $('stale').hidden = false;
   }
 
   take(id, data) {

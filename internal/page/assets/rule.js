@@ -16,7 +16,9 @@ async function evaluate() {
   try {
     answer = await ask('try', input);
   } catch (err) {
-    if (turn === asked) show('lost', 'No result', h('p', { class: 'fault' }, err.message));
+    if (turn !== asked) return;
+    $('sql-marks').replaceChildren(input.sql, '\n');
+    show('lost', 'No result', h('p', { class: 'fault' }, err.message));
     return;
   }
   if (turn === asked) render(answer, input);

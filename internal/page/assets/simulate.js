@@ -83,4 +83,8 @@ if ($('start')) {
 
   await list();
   setInterval(() => list().catch(() => {}), 1000);
+} else { // until a deployment makes a thing
+  new Stream((batch) => {
+    if (batch.missed || batch.events.some((e) => e.kind === 'stack' && e.detail.endsWith('_COMPLETE'))) location.reload();
+  }, { after: document.body.dataset.at });
 }

@@ -16,5 +16,5 @@ async function refresh() {
 // Of what changes without a deployment, such as a confirmed address, nobody tells.
 document.addEventListener('visibilitychange', () => { if (!document.hidden) due ||= setTimeout(refresh, 0); });
 new Stream((batch) => {
-  if (batch.events.some((e) => e.kind === 'stack') || batch.missed) due ||= setTimeout(refresh, 250);
+  if (batch.fresh || batch.missed || batch.events.some((e) => e.kind === 'stack')) due ||= setTimeout(refresh, 250);
 }, { after: document.body.dataset.at });
