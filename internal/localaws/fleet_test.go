@@ -2,6 +2,7 @@ package localaws_test
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -11,7 +12,8 @@ import (
 	"lastwill/internal/will"
 )
 
-// Every will of a fleet that drops at once goes through the rule once.
+// Every will of a fleet that drops at once goes through the rule once, and not all
+// of them at the same time: the first has its copy before the last is published.
 func TestFleetDropsAtOnce(t *testing.T) {
 	t.Parallel()
 	const devices, dialers = 2_000, 16
@@ -45,7 +47,20 @@ func TestFleetDropsAtOnce(t *testing.T) {
 		dropping.Go(func() { _ = w.NetConn().Close() })
 	}
 	dropping.Wait()
-	cloud.events.await(t, devices, func(e iot.Event) bool { return e.Kind == iot.Disconnected })
+	underWay, most := 0, 0
+	cloud.events.await(t, devices, func(e iot.Event) bool {
+		switch {
+		case isWill(e):
+			underWay++
+			most = max(most, underWay)
+		case publishedOn(names.ExecutedTopic)(e):
+			underWay--
+		}
+		return e.Kind == iot.Disconnected
+	})
+	if most > runtime.GOMAXPROCS(0) {
+		t.Errorf("%d wills were under way at the same time", most)
+	}
 
 	seen := map[string]int{} // topic and payload
 	for _, s := range observer.Rest(t) {

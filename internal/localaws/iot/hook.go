@@ -24,6 +24,10 @@ type hook struct {
 
 	connections connections
 	throttle    throttle
+	// turns are taken to publish wills. When a fleet vanishes, thousands at once
+	// would queue at every lock on the way, and all copies come at the end, faster
+	// than subscribers can be sent them.
+	turns chan struct{}
 }
 
 func (h *hook) ID() string { return "lastwill" }
@@ -225,10 +229,12 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 	reason := s.disconnectReason(err)
 	takenBack := reason == clientInitiated && !errors.Is(s.client.StopCause(), packets.CodeDisconnectWillMessage)
 	if s.will != nil && !takenBack && !s.willPrevented.Load() {
+		h.turns <- struct{}{}
 		s.will.Time = time.Now()
 		if err := h.service.publish(s.will); err != nil {
 			h.service.options.Log.Error("will was not published", "client", cl.ID, "error", err)
 		}
+		<-h.turns
 	}
 	known := h.connections.disconnected(cl.ID, reason)
 	h.service.observe(Event{Kind: Disconnected, ClientID: cl.ID, Detail: reason})

@@ -47,6 +47,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,6 +125,7 @@ func New(o Options) (*Service, error) {
 	s.hook = &hook{
 		service: s, holders: map[string]*session{}, connections: connections{byClient: map[string]Connection{}},
 		throttle: throttle{interval: cmp.Or(o.ConnectInterval, connectInterval), taken: map[string]bool{}},
+		turns:    make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	return s, nil
 }
