@@ -177,7 +177,7 @@ func addCheckRole(scope constructs.Construct, props CheckProps, log awslogs.CfnL
 			})
 		},
 		Thing: props.Thing, RuleName: props.RuleName, WillTopic: props.WillTopic, ExecutedTopic: props.ExecutedTopic,
-		Stack: *stack.StackId(), IoTPolicy: *props.Devices.Policy.AttrArn(), SNSTopic: *props.Alert.Topic.TopicArn(), ErrorLog: *props.Alert.ErrorLog.AttrArn(),
+		Stack: *stack.StackId(), SNSTopic: *props.Alert.Topic.TopicArn(), ErrorLog: *props.Alert.ErrorLog.AttrArn(),
 	})
 	for _, p := range permissions {
 		statements = append(statements, allow(p.Resources, p.Actions...))
@@ -201,15 +201,15 @@ type CheckScope struct {
 	Thing string
 	// RuleName, WillTopic and ExecutedTopic are those of the alert.
 	RuleName, WillTopic, ExecutedTopic string
-	// Stack, IoTPolicy, SNSTopic and ErrorLog are ARNs.
-	Stack, IoTPolicy, SNSTopic, ErrorLog string
+	// Stack, SNSTopic and ErrorLog are ARNs.
+	Stack, SNSTopic, ErrorLog string
 }
 
 // A Permission allows actions on resources.
 type Permission struct{ Actions, Resources []string }
 
 // CheckPermissions are what a check needs to make, use and remove what is its own,
-// and what a check that was killed left attached to the policy.
+// and what a check left that was killed.
 // For some actions AWS knows no resource: they can be allowed for all or not at all
 // (service authorization reference, AWS IoT and Amazon SNS). A certificate's ARN is
 // not known before it is made, and which policy is attached to it cannot be limited.
@@ -217,10 +217,9 @@ func CheckPermissions(s CheckScope) []Permission {
 	own := will.CheckPrefix(s.Thing) + "*"
 	on := func(resources []string, actions ...string) Permission { return Permission{actions, resources} }
 	return []Permission{
-		on([]string{"*"}, "iot:DescribeEndpoint", "iot:CreateCertificateFromCsr", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal", "iot:ListPrincipalThings", "sns:Unsubscribe"),
+		on([]string{"*"}, "iot:DescribeEndpoint", "iot:CreateCertificateFromCsr", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal", "iot:ListThingPrincipals", "sns:Unsubscribe"),
 		on([]string{s.ARN("iot", "thing/"+own)}, "iot:CreateThing", "iot:DeleteThing"),
-		on([]string{s.ARN("iot", "cert/*")}, "iot:DescribeCertificate", "iot:UpdateCertificate", "iot:DeleteCertificate", "iot:AttachPolicy", "iot:DetachPolicy"),
-		on([]string{s.IoTPolicy}, "iot:ListTargetsForPolicy"),
+		on([]string{s.ARN("iot", "cert/*")}, "iot:UpdateCertificate", "iot:DeleteCertificate", "iot:AttachPolicy", "iot:DetachPolicy"),
 		on([]string{s.ARN("iot", "rule/"+s.RuleName)}, "iot:GetTopicRule"),
 		on([]string{s.ARN("iot", "client/"+own)}, "iot:Connect"),
 		on([]string{s.ARN("iot", "topicfilter/"+s.WillTopic), s.ARN("iot", "topicfilter/"+s.ExecutedTopic)}, "iot:Subscribe"),

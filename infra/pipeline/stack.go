@@ -145,8 +145,8 @@ func newCheck(stack awscdk.Stack, tools pipelines.FileSet, c monitoring.Config, 
 		ARN: arn, Thing: names.Thing(c.Things[0]), RuleName: names.Rule,
 		WillTopic: names.WillTopic, ExecutedTopic: names.ExecutedTopic,
 		Stack: arn("cloudformation", "stack/"+names.Stack+"/*"), SNSTopic: arn("sns", names.SNSTopic),
-		// CloudFormation names policy and log group: stack, logical id and a random part.
-		IoTPolicy: arn("iot", "policy/"+names.Stack+"-*"), ErrorLog: arn("logs", "log-group:"+names.Stack+"-Alert*"),
+		// CloudFormation names the log group: stack, logical id and a random part.
+		ErrorLog: arn("logs", "log-group:"+names.Stack+"-Alert*"),
 	}) {
 		statements = append(statements, awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
 			Actions: jsii.Strings(p.Actions...), Resources: jsii.Strings(p.Resources...),

@@ -9,8 +9,8 @@
 //   - iot:DescribeEndpoint, CreateThing, DeleteThing, CreateCertificateFromCsr,
 //     UpdateCertificate, DeleteCertificate, AttachPolicy, DetachPolicy,
 //     AttachThingPrincipal, DetachThingPrincipal, GetTopicRule;
-//   - iot:ListTargetsForPolicy, ListPrincipalThings and DescribeCertificate, to remove
-//     what a check left that was killed long ago;
+//   - iot:ListThingPrincipals and sqs:GetQueueUrl, to remove what a check left that was
+//     killed long ago;
 //   - iot:Connect, Subscribe and Receive, as the check watches the MQTT topics with
 //     them, and DeleteConnection for the mode Kill;
 //   - sqs:CreateQueue, GetQueueAttributes, ReceiveMessage, DeleteQueue and

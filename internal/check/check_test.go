@@ -461,7 +461,7 @@ func TestWhatAKilledCheckLeftIsRemovedByALaterOne(t *testing.T) {
 	b := deploy(t)
 	old, young := b.killed(t), b.killed(t)
 	r, err := check.Run(context.Background(), b.options(func(o *check.Options) {
-		o.AWS.HTTPClient = aging{b.certificateOf(t, old): 41 * time.Minute, b.certificateOf(t, young): 39 * time.Minute}
+		o.AWS.HTTPClient = aging{old: 41 * time.Minute, young: 39 * time.Minute}
 	}))
 	must(t, err)
 	if !r.Passed || len(r.Warnings) != 1 { // which is about e-mails
@@ -487,7 +487,7 @@ func TestWhatAKilledCheckLeftIsRemovedByALaterOne(t *testing.T) {
 func TestWhoMayNotSweepMayCheck(t *testing.T) {
 	t.Parallel()
 	b := deploy(t)
-	r, err := check.Run(context.Background(), b.options(func(o *check.Options) { o.AWS.HTTPClient = refusing{"POST", "/policy-targets/"} }))
+	r, err := check.Run(context.Background(), b.options(func(o *check.Options) { o.AWS.HTTPClient = withoutSubscriptions{} }))
 	must(t, err)
 	told := slices.ContainsFunc(r.Warnings, func(w string) bool {
 		return strings.HasPrefix(w, "what checks that were killed left is not all removed: ")
@@ -509,22 +509,13 @@ func (b *bench) killed(t *testing.T) string {
 	return r.Name
 }
 
-func (b *bench) certificateOf(t *testing.T, thing string) string {
-	t.Helper()
-	principals, err := b.iot.ListThingPrincipals(deadline(t), &iot.ListThingPrincipalsInput{ThingName: &thing})
-	must(t, err)
-	_, id, _ := strings.Cut(principals.Principals[0], ":cert/")
-	return id
-}
-
 // withoutRemovals is the way of somebody whose process is killed before.
 type withoutRemovals struct{}
 
 func (withoutRemovals) Do(r *http.Request) (*http.Response, error) {
-	var body []byte
-	if r.Body != nil {
-		body, _ = io.ReadAll(r.Body)
-		r.Body = io.NopCloser(bytes.NewReader(body))
+	body, err := reread(r)
+	if err != nil {
+		return nil, err
 	}
 	removes := r.Method == http.MethodDelete || strings.HasPrefix(r.URL.Path, "/target-policies/") && r.Method == http.MethodPost ||
 		r.Method == http.MethodPut && strings.HasPrefix(r.URL.Path, "/certificates/") ||
@@ -535,15 +526,18 @@ func (withoutRemovals) Do(r *http.Request) (*http.Response, error) {
 	return denied(r), nil
 }
 
-// aging makes certificates older, by id.
+// aging makes queues older, by name.
 type aging map[string]time.Duration
 
-var creationDate = regexp.MustCompile(`"creationDate":[0-9.]+`)
+var created = regexp.MustCompile(`"CreatedTimestamp":"[0-9]+"`)
 
 func (a aging) Do(r *http.Request) (*http.Response, error) {
+	asked, err := reread(r)
+	if err != nil {
+		return nil, err
+	}
 	answer, err := http.DefaultClient.Do(r)
-	age, ok := a[strings.TrimPrefix(r.URL.Path, "/certificates/")]
-	if err != nil || !ok || r.Method != http.MethodGet {
+	if err != nil || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetQueueAttributes") {
 		return answer, err
 	}
 	defer answer.Body.Close()
@@ -551,9 +545,34 @@ func (a aging) Do(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	content = creationDate.ReplaceAll(content, fmt.Appendf(nil, `"creationDate":%d`, time.Now().Add(-age).Unix()))
+	for name, age := range a {
+		if bytes.Contains(asked, []byte(name)) {
+			content = created.ReplaceAll(content, fmt.Appendf(nil, `"CreatedTimestamp":"%d"`, time.Now().Add(-age).Unix()))
+		}
+	}
 	answer.Body, answer.ContentLength = io.NopCloser(bytes.NewReader(content)), int64(len(content))
 	return answer, nil
+}
+
+// reread returns a request's body, which can be read again.
+func reread(r *http.Request) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body, err
+}
+
+// withoutSubscriptions is the way of somebody who may not list them.
+type withoutSubscriptions struct{}
+
+func (withoutSubscriptions) Do(r *http.Request) (*http.Response, error) {
+	body, err := reread(r)
+	if err != nil || !bytes.Contains(body, []byte("Action=ListSubscriptionsByTopic")) {
+		return http.DefaultClient.Do(r)
+	}
+	return denied(r), nil
 }
 
 // refusing is the way of somebody who may not do everything.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"lastwill/internal/will"
 )
@@ -19,9 +21,10 @@ import (
 // the time to clean up, and what clocks differ.
 const abandoned = MaxDuration + 10*time.Minute
 
-// Sweep removes what checks that were killed left attached to the target's IoT
-// policy, which could else not be deleted. It must not run beside a check. It
-// returns what it removed.
+// Sweep removes what checks left that were killed: a certificate attached to the
+// target's IoT policy, which could else not be deleted, thing, queue and
+// subscription. It must not run beside a check. It returns their names. Checks that
+// may make no queue are not found.
 func Sweep(ctx context.Context, config aws.Config, t Target) ([]string, error) {
 	return newCheck(Options{AWS: config, Target: t}).sweep(ctx, 0)
 }
@@ -43,112 +46,109 @@ func (c *check) sweepAbandoned(ctx context.Context) error {
 	return nil
 }
 
-// sweep removes what checks left whose certificates have at least an age.
+// sweep removes what checks left that have at least an age. They are known by the
+// subscriptions of their queues: a check makes that first, and this removes it last.
 func (c *check) sweep(ctx context.Context, age time.Duration) ([]string, error) {
-	var removed []string
-	var problems []error
-	pages := iot.NewListTargetsForPolicyPaginator(c.iot, &iot.ListTargetsForPolicyInput{PolicyName: &c.Target.Policy})
+	left := map[string]*string{} // subscriptions by the check's name
+	pages := sns.NewListSubscriptionsByTopicPaginator(c.sns, &sns.ListSubscriptionsByTopicInput{TopicArn: &c.Target.SNSTopic})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if isGone(err) {
 			break
 		}
 		if err != nil {
-			return removed, fmt.Errorf("list what has policy %s: %w", c.Target.Policy, err)
+			return nil, fmt.Errorf("list the subscriptions of %s: %w", c.Target.SNSTopic, err)
 		}
-		for _, principal := range page.Targets {
-			name, err := c.nameOf(ctx, principal)
-			if err == nil && name != "" {
-				if err = c.sweepOne(ctx, principal, name, age); errors.Is(err, errYoung) {
-					continue
-				} else if err == nil {
-					removed = append(removed, name)
-				}
+		for _, s := range page.Subscriptions {
+			queue := aws.ToString(s.Endpoint)
+			name := queue[strings.LastIndex(queue, ":")+1:]
+			if aws.ToString(s.Protocol) == "sqs" && strings.HasPrefix(name, will.CheckPrefix(c.Target.Thing)) {
+				left[name] = s.SubscriptionArn
 			}
-			problems = append(problems, err)
+		}
+	}
+	var removed []string
+	var problems []error
+	for name, subscription := range left {
+		switch done, err := c.sweepOne(ctx, name, subscription, age); {
+		case err != nil:
+			problems = append(problems, fmt.Errorf("remove what the check %s left: %w", name, err))
+		case done:
+			removed = append(removed, name)
 		}
 	}
 	return removed, errors.Join(problems...)
 }
 
-var errYoung = errors.New("it may be of a check that still runs")
-
-// nameOf is the thing of a principal that a check made, which is the check's
-// name; "" for devices.
-func (c *check) nameOf(ctx context.Context, principal string) (string, error) {
-	if !strings.Contains(principal, ":cert/") {
-		return "", nil
+// sweepOne removes all that one check made, unless it is too young. Parts that it
+// had not made yet are gone.
+func (c *check) sweepOne(ctx context.Context, name string, subscription *string, age time.Duration) (bool, error) {
+	queue, err := c.sqs.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &name})
+	if err != nil && !isGone(err) {
+		return false, err
 	}
-	found, err := c.iot.ListPrincipalThings(ctx, &iot.ListPrincipalThingsInput{Principal: &principal})
-	if err != nil {
-		return "", fmt.Errorf("list the things of %s: %w", principal, err)
+	parts := []func(context.Context) error{
+		func(ctx context.Context) error {
+			_, err := c.iot.DeleteThing(ctx, &iot.DeleteThingInput{ThingName: &name})
+			return err
+		},
 	}
-	for _, thing := range found.Things {
-		if strings.HasPrefix(thing, will.CheckPrefix(c.Target.Thing)) {
-			return thing, nil
+	if err == nil {
+		if young, err := c.younger(ctx, queue.QueueUrl, age); young || err != nil {
+			return false, err
+		}
+		parts = append(parts, func(ctx context.Context) error {
+			_, err := c.sqs.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: queue.QueueUrl})
+			return err
+		})
+	}
+	attached, err := c.iot.ListThingPrincipals(ctx, &iot.ListThingPrincipalsInput{ThingName: &name})
+	if err != nil && !isGone(err) {
+		return false, err
+	}
+	if err == nil {
+		for _, principal := range attached.Principals {
+			parts = append(c.removePrincipal(name, principal), parts...)
 		}
 	}
-	return "", nil
+	parts = append(parts, func(ctx context.Context) error {
+		_, err := c.sns.Unsubscribe(ctx, &sns.UnsubscribeInput{SubscriptionArn: subscription})
+		return err
+	})
+	for _, part := range parts {
+		if err := remove(ctx, part); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
-// sweepOne removes all that one check made. Parts that it had not made yet are gone.
-func (c *check) sweepOne(ctx context.Context, principal, name string, age time.Duration) error {
-	_, id, _ := strings.Cut(principal, ":cert/")
-	if age > 0 {
-		found, err := c.iot.DescribeCertificate(ctx, &iot.DescribeCertificateInput{CertificateId: &id})
-		if err != nil {
-			return fmt.Errorf("find the age of the check %s: %w", name, err)
-		}
-		if time.Since(aws.ToTime(found.CertificateDescription.CreationDate)) < age {
-			return errYoung
-		}
+// younger tells whether a queue was made less than an age ago.
+func (c *check) younger(ctx context.Context, queue *string, age time.Duration) (bool, error) {
+	if age == 0 {
+		return false, nil
 	}
-	for _, do := range []func(context.Context) error{
+	name := types.QueueAttributeNameCreatedTimestamp
+	found, err := c.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: queue, AttributeNames: []types.QueueAttributeName{name}})
+	if err != nil {
+		return false, err
+	}
+	seconds, err := strconv.ParseInt(found.Attributes[string(name)], 10, 64)
+	return time.Since(time.Unix(seconds, 0)) < age, err
+}
+
+// removePrincipal removes the certificate of a check's thing.
+func (c *check) removePrincipal(thing, principal string) []func(context.Context) error {
+	_, id, _ := strings.Cut(principal, ":cert/")
+	return []func(context.Context) error{
 		func(ctx context.Context) error {
 			_, err := c.iot.DetachPolicy(ctx, &iot.DetachPolicyInput{PolicyName: &c.Target.Policy, Target: &principal})
 			return err
 		},
 		func(ctx context.Context) error {
-			_, err := c.iot.DetachThingPrincipal(ctx, &iot.DetachThingPrincipalInput{ThingName: &name, Principal: &principal})
+			_, err := c.iot.DetachThingPrincipal(ctx, &iot.DetachThingPrincipalInput{ThingName: &thing, Principal: &principal})
 			return err
 		},
 		c.removeCertificate(id).do,
-		func(ctx context.Context) error {
-			_, err := c.iot.DeleteThing(ctx, &iot.DeleteThingInput{ThingName: &name})
-			return err
-		},
-		func(ctx context.Context) error { return c.unsubscribe(ctx, name) },
-		func(ctx context.Context) error {
-			queue, err := c.sqs.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &name})
-			if err != nil {
-				return err
-			}
-			_, err = c.sqs.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: queue.QueueUrl})
-			return err
-		},
-	} {
-		if err := remove(ctx, do); err != nil {
-			return fmt.Errorf("remove what the check %s left: %w", name, err)
-		}
 	}
-	return nil
-}
-
-// unsubscribe removes the subscription of a check's queue.
-func (c *check) unsubscribe(ctx context.Context, queue string) error {
-	pages := sns.NewListSubscriptionsByTopicPaginator(c.sns, &sns.ListSubscriptionsByTopicInput{TopicArn: &c.Target.SNSTopic})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, s := range page.Subscriptions {
-			if aws.ToString(s.Protocol) == "sqs" && strings.HasSuffix(aws.ToString(s.Endpoint), ":"+queue) {
-				if _, err := c.sns.Unsubscribe(ctx, &sns.UnsubscribeInput{SubscriptionArn: s.SubscriptionArn}); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
 }

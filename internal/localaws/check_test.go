@@ -261,6 +261,8 @@ func TestWhatAKilledCheckLeftGoesWithTheStack(t *testing.T) {
 	check(t, c.IoT.AttachPolicy(stack.Output("PolicyName"), arn))
 	_, err = c.SQS.CreateQueue(name, nil)
 	check(t, err)
+	_, err = c.SNS.Subscribe(stack.Output("SNSTopicArn"), "sqs", localaws.Account.ARN("sqs", name), nil)
+	check(t, err)
 	c.destroy(t, stack)
 	if left := c.Leftovers(); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
