@@ -170,7 +170,11 @@ func TestAStormIsCounted(t *testing.T) {
 	}
 	b.sees(`document.querySelector('[data-figure=online]').textContent === '10,000'`)
 	value[bool](b, `(window.longest = 0, window.before = performance.now(), window.watch = () => { const now = performance.now(); window.longest = Math.max(window.longest, now - window.before); window.before = now; requestAnimationFrame(window.watch); }, window.watch(), true)`)
+	value[bool](b, `(addEventListener('click', () => { window.clicked = true; }), true)`)
 	for i := range devices {
+		if i == devices/2 { // somebody uses the page meanwhile
+			b.do(chromedp.MouseClickXY(300, 80))
+		}
 		client := fmt.Sprintf("device-%05d", i)
 		for _, kind := range []page.Kind{page.Will, page.Matched, page.Done, page.Copy, page.Disconnected, page.Mail} {
 			h.Record(page.Event{Kind: kind, Time: time.Now(), Client: client, Topic: "/last/will/topic", Payload: []byte("{}"), Rule: "r"})
@@ -183,6 +187,9 @@ func TestAStormIsCounted(t *testing.T) {
 	b.shows("#storm", "A storm: 10,000 Will Messages")
 	b.shows("#storm", "10,000 connections ended, the rule matched 10,000 times and not 0 times, 10,000 copies, 10,000 e-mails")
 	b.sees(`document.querySelectorAll('.lane').length <= 40`)
+	if !value[bool](b, `!!window.clicked`) {
+		t.Error("a click in the middle of the storm is not handled")
+	}
 	t.Logf("longest time between two frames in the storm: %.0f ms", value[float64](b, `window.longest`))
 	b.clean()
 }
