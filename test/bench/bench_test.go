@@ -11,8 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -193,6 +196,42 @@ func loseFleet(t testing.TB, id identity, topic string, devices int) (took []tim
 	}
 	checkOnce(t, "messages", counts, devices)
 	return took
+}
+
+// BenchmarkWillCost is what a will costs the endpoint from the broker to the
+// mailbox in CPU time and allocations, which the machine's load disturbs less than
+// it does the times. The kernel's and the publishers' part is in it.
+func BenchmarkWillCost(b *testing.B) {
+	const messages, publishers = 10_000, 4
+	e := startEndpoint(b)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cpu, sent := cpuTime(b), 0
+	for b.Loop() {
+		var busy sync.WaitGroup
+		for p := range publishers {
+			busy.Go(func() {
+				for i := range messages / publishers {
+					check(b, e.IoT.Publish(b.Context(), names.WillTopic, will.Payload(fmt.Sprint(p, "-", i)), 0, false))
+				}
+			})
+		}
+		busy.Wait()
+		check(b, e.Flush(b.Context()))
+		sent += messages
+	}
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(sent), "CPU-us/will")
+	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(sent), "allocs/will")
+	b.ReportMetric(0, "ns/op")
+}
+
+// cpuTime is what this process has taken.
+func cpuTime(t testing.TB) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	check(t, syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // deviceIn finds the device that a will or a mail is about.
