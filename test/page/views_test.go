@@ -118,6 +118,7 @@ func TestAViewSaysWhatIsWrong(t *testing.T) {
 	simulate.sees(`document.querySelector('#start .main').disabled`)
 	check(t, os.Rename(s.certs+"-away", s.certs))
 	simulate.do(chromedp.Reload())
+	simulate.shows("#link", "live")
 	simulate.click("#start .main")
 	simulate.shows(".device .status", "connected")
 
@@ -132,15 +133,15 @@ func TestAViewSaysWhatIsWrong(t *testing.T) {
 	// Nobody knows how long it is silent now.
 	timeline.sees(`document.querySelector('.silence-bar').getAnimations()[0].playState === 'paused'`)
 	client.click("#subscribe .main")
-	client.shows("#subscribe-error", "the endpoint does not answer")
+	client.shows("#subscribe-error", "is lwt still running")
 	client.click("#publish .main")
-	client.shows("#publish-error", "the endpoint does not answer")
+	client.shows("#publish-error", "is lwt still running")
 	client.shows("#link", "no answer")
 	rule.types("#topic", "/elsewhere")
-	rule.shows("#verdict", "the endpoint does not answer")
+	rule.shows("#verdict", "is lwt still running")
 	rule.sees(`!document.querySelector('#sql-marks mark')`)
 	simulate.click("[data-way=drop]")
-	simulate.shows(".device .fault", "the endpoint does not answer")
+	simulate.shows(".device .fault", "is lwt still running")
 	for name, b := range map[string]*tab{"timeline": timeline, "stack": stack, "simulate": simulate, "client": client, "rule": rule} {
 		for _, scheme := range []string{"light", "dark"} {
 			b.do(look(1280, 800, scheme)...)

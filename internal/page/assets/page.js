@@ -63,7 +63,7 @@ export async function ask(path, body) {
     });
   } catch {
     if ($('link').dataset.link !== 'lost') tell('lost', 'no answer');
-    throw new Error('the endpoint does not answer: is it still running?');
+    throw new Error('no answer: is lwt still running?');
   }
   if ($('link').textContent === 'no answer') ready();
   if (!response.headers.get('Content-Type')?.startsWith('application/json')) throw new Error((await response.text()).trim() || response.statusText);
