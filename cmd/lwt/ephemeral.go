@@ -162,16 +162,14 @@ const stackPause = time.Second
 
 // stackStatus is "" if there is no such stack.
 func stackStatus(ctx context.Context, config aws.Config, stack string) (types.StackStatus, error) {
-	found, err := cloudformation.NewFromConfig(config).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &stack})
+	found, err := check.StackOf(ctx, cloudformation.NewFromConfig(config), stack)
 	switch {
-	case err != nil && strings.Contains(err.Error(), "does not exist"): // a ValidationError, as others are
-		return "", nil
 	case err != nil:
 		return "", fmt.Errorf("read stack %s: %w", stack, err)
-	case len(found.Stacks) == 0:
+	case found == nil:
 		return "", nil
 	}
-	return found.Stacks[0].StackStatus, nil
+	return found.StackStatus, nil
 }
 
 // busy tells whether something is under way. A stack that waits for a change set to

@@ -28,10 +28,6 @@ const (
 	mqtt5   = "5"
 )
 
-// maxClientIDBytes is AWS IoT Core's limit (general reference, "AWS IoT Core
-// endpoints and quotas").
-const maxClientIDBytes = 128
-
 const usage = `simulator is a device that vanishes: it connects with a Will Message, sleeps,
 then ends in a way of your choice, by default without an MQTT DISCONNECT, so
 that the broker publishes the will.
@@ -205,8 +201,8 @@ func (o options) validateConnection() error {
 	case o.keepAlive < minKeepAlive || o.keepAlive > maxKeepAlive:
 		return cli.WithHint(cli.Usagef("keep alive of %d seconds: give %d to %d", o.keepAlive, minKeepAlive, maxKeepAlive),
 			"AWS IoT Core takes 1 to %d for %d, and 0 or more than %d for %d", minKeepAlive-1, minKeepAlive, maxKeepAlive, maxKeepAlive)
-	case len(o.clientID) > maxClientIDBytes:
-		return cli.Usagef("client ID %q has %d bytes: AWS IoT Core takes at most %d", o.clientID, len(o.clientID), maxClientIDBytes)
+	case len(o.clientID) > will.MaxClientIDBytes:
+		return cli.Usagef("client ID %q has %d bytes: AWS IoT Core takes at most %d", o.clientID, len(o.clientID), will.MaxClientIDBytes)
 	}
 	return errors.Join(o.validateTopics(), o.validateMQTT5())
 }

@@ -155,16 +155,23 @@ func (c *check) snsFault(rule *types.TopicRule) *fault {
 	return nil
 }
 
-// A failure is one of the rule's actions that failed (developer guide, "Error
-// handling (error action)", message format).
-type failure struct{ FailedAction, FailedResource, ErrorMessage string }
+// An ErrorActionMessage is what the rule's error action writes into the log
+// (developer guide, "Error handling (error action)", message format).
+type ErrorActionMessage struct {
+	RuleName, Topic, ClientID string
+	Base64OriginalPayload     []byte
+	Failures                  []Failure
+}
+
+// A Failure is one of the rule's actions that failed.
+type Failure struct{ FailedAction, FailedResource, ErrorMessage string }
 
 const logPause = time.Second
 
 // failures reads from the log group what failed on the will, waiting for it as
 // long as a link may take. Where the SNS topic is watched by nothing else, and all
 // else came, a shorter look must do.
-func (c *check) failures(ctx context.Context, lost *loss, copied bool) ([]failure, error) {
+func (c *check) failures(ctx context.Context, lost *loss, copied bool) ([]Failure, error) {
 	patience := c.Patience
 	if copied && !c.queued {
 		patience = min(patience, 4*c.slowest+logPause)
@@ -191,22 +198,19 @@ func (c *check) failures(ctx context.Context, lost *loss, copied bool) ([]failur
 // clockSkew is how far this machine's clock may be ahead of AWS's.
 const clockSkew = 5 * time.Minute
 
-func (c *check) loggedFailures(ctx context.Context, lost *loss) ([]failure, error) {
+func (c *check) loggedFailures(ctx context.Context, lost *loss) ([]Failure, error) {
 	pages := cloudwatchlogs.NewFilterLogEventsPaginator(c.logs, &cloudwatchlogs.FilterLogEventsInput{
 		LogGroupName: &c.Target.ErrorLog, FilterPattern: aws.String(`"` + c.name + `"`),
 		StartTime: aws.Int64(lost.at.Add(-clockSkew).UnixMilli()),
 	})
-	var found []failure
+	var found []Failure
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, err
 		}
 		for _, event := range page.Events {
-			var logged struct {
-				Base64OriginalPayload []byte
-				Failures              []failure
-			}
+			var logged ErrorActionMessage
 			if json.Unmarshal([]byte(aws.ToString(event.Message)), &logged) == nil && strings.Contains(string(logged.Base64OriginalPayload), lost.token+`"`) {
 				found = append(found, logged.Failures...)
 			}
@@ -216,7 +220,7 @@ func (c *check) loggedFailures(ctx context.Context, lost *loss) ([]failure, erro
 }
 
 // actionFault is the failure of an action, or else what is known without one.
-func (c *check) actionFault(failures []failure, action, otherwise string) fault {
+func (c *check) actionFault(failures []Failure, action, otherwise string) fault {
 	for _, f := range failures {
 		if strings.EqualFold(f.FailedAction, action) {
 			return fault{fmt.Sprintf("%s on %s failed: %s", action, f.FailedResource, f.ErrorMessage), hintFor(f.ErrorMessage)}

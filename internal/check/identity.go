@@ -40,14 +40,18 @@ type clients struct {
 func newClients(config aws.Config) clients {
 	return clients{
 		iot: iot.NewFromConfig(config), sns: sns.NewFromConfig(config), sqs: sqs.NewFromConfig(config), logs: cloudwatchlogs.NewFromConfig(config),
-		data: func(endpoint string) *iotdataplane.Client {
-			return iotdataplane.NewFromConfig(config, func(o *iotdataplane.Options) {
-				if o.BaseEndpoint == nil { // the account's own
-					o.BaseEndpoint = aws.String("https://" + endpoint)
-				}
-			})
-		},
+		data: func(endpoint string) *iotdataplane.Client { return DataPlane(config, endpoint) },
 	}
+}
+
+// DataPlane speaks with the message broker's own API. That is at the account's
+// endpoint, unless all of AWS is at another.
+func DataPlane(config aws.Config, endpoint string) *iotdataplane.Client {
+	return iotdataplane.NewFromConfig(config, func(o *iotdataplane.Options) {
+		if o.BaseEndpoint == nil {
+			o.BaseEndpoint = aws.String("https://" + endpoint)
+		}
+	})
 }
 
 func (c *check) findEndpoint(ctx context.Context) error {

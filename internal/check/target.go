@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
 	"lastwill/internal/cli"
 )
@@ -62,28 +63,39 @@ func (t Target) validate() error {
 	return nil
 }
 
+// StackOf describes the stack of a name, nil if there is none.
+func StackOf(ctx context.Context, client *cloudformation.Client, name string) (*types.Stack, error) {
+	found, err := client.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &name})
+	switch {
+	case err != nil && strings.Contains(err.Error(), "does not exist"): // a ValidationError, as others are
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(found.Stacks) == 0:
+		return nil, nil
+	}
+	return &found.Stacks[0], nil
+}
+
 // TargetOf reads the outputs of a deployed stack.
 func TargetOf(ctx context.Context, config aws.Config, stack string) (Target, error) {
 	t := Target{Stack: stack}
-	found, err := cloudformation.NewFromConfig(config).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &stack})
-	if err != nil && strings.Contains(err.Error(), "does not exist") { // a ValidationError, as others are
-		return t, cli.WithHint(fmt.Errorf("there is no stack %s in region %s", stack, config.Region),
-			"deploy it, name another with -stack or -environment, or set AWS_REGION or AWS_PROFILE")
-	}
+	found, err := StackOf(ctx, cloudformation.NewFromConfig(config), stack)
 	if err != nil {
 		return t, credentialsHint(fmt.Errorf("read stack %s: %w", stack, err))
 	}
-	if len(found.Stacks) != 1 {
-		return t, fmt.Errorf("read stack %s: there are %d of that name", stack, len(found.Stacks))
+	if found == nil {
+		return t, cli.WithHint(fmt.Errorf("there is no stack %s in region %s", stack, config.Region),
+			"deploy it, name another with -stack or -environment, or set AWS_REGION or AWS_PROFILE")
 	}
 	values := map[string]string{}
-	for _, output := range found.Stacks[0].Outputs {
+	for _, output := range found.Outputs {
 		values[aws.ToString(output.OutputKey)] = aws.ToString(output.OutputValue)
 	}
 	for _, o := range t.outputs() {
 		*o.into = values[o.name]
 		if *o.into == "" {
-			return t, cli.WithHint(fmt.Errorf("stack %s (%s) has no output %s", stack, found.Stacks[0].StackStatus, o.name),
+			return t, cli.WithHint(fmt.Errorf("stack %s (%s) has no output %s", stack, found.StackStatus, o.name),
 				"it must be a stack of this app, and its deployment must have ended well")
 		}
 	}

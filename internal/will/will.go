@@ -57,9 +57,10 @@ const (
 // Limits of AWS IoT Core's message broker (general reference, "AWS IoT Core
 // endpoints and quotas").
 const (
-	MaxTopicBytes   = 256
-	MaxTopicSlashes = 7
-	MaxPayloadBytes = 128 * 1024
+	MaxTopicBytes    = 256
+	MaxTopicSlashes  = 7
+	MaxPayloadBytes  = 128 * 1024
+	MaxClientIDBytes = 128
 )
 
 // maxSNSTopicName is the longest name of the SNS topic: names may have 256

@@ -19,7 +19,6 @@ import (
 // quotas", message broker).
 const (
 	maxSubscriptionsPerRequest = 8
-	maxClientIDBytes           = 128
 	// maxPacketBytes leaves room around the largest payload for topic and properties.
 	maxPacketBytes = will.MaxPayloadBytes + 4096
 	// sessionExpiry is how long a persistent session outlives its connection

@@ -12,6 +12,7 @@ import (
 
 	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/policy"
+	"lastwill/internal/will"
 )
 
 // farewell is how long a client may take to read why its connection ends.
@@ -63,8 +64,8 @@ func (h *hook) admit(cl *mqtt.Client, pk packets.Packet) (*session, error) {
 			return nil, err
 		}
 	}
-	if len(cl.ID) > maxClientIDBytes {
-		return nil, fmt.Errorf("%w: it has %d bytes, at most %d are allowed", packets.ErrClientIdentifierNotValid, len(cl.ID), maxClientIDBytes)
+	if len(cl.ID) > will.MaxClientIDBytes {
+		return nil, fmt.Errorf("%w: it has %d bytes, at most %d are allowed", packets.ErrClientIdentifierNotValid, len(cl.ID), will.MaxClientIDBytes)
 	}
 	s.context = h.service.policyContext(s)
 	if err := h.require(s, "iot:Connect", "client/"+cl.ID); err != nil {

@@ -597,7 +597,7 @@ func TestRememberedClientsAreBounded(t *testing.T) {
 	if c, ok := p.known[will.ThingName]; !ok || !c.connected || len(p.known) != maxClients {
 		t.Errorf("of the stack's thing is known %+v, of %d clients", c, len(p.known))
 	}
-	if got := clientOf([]byte(`{"client_id":"` + strings.Repeat("x", maxClientIDBytes+1) + `"}`)); got != "" {
+	if got := clientOf([]byte(`{"client_id":"` + strings.Repeat("x", will.MaxClientIDBytes+1) + `"}`)); got != "" {
 		t.Errorf("a client ID of %d bytes is believed", len(got))
 	}
 }

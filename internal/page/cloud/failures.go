@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 
+	"lastwill/internal/check"
 	"lastwill/internal/page"
 )
 
@@ -31,8 +32,7 @@ type logged struct {
 	pages *cloudwatchlogs.FilterLogEventsPaginator
 }
 
-// failures tells the actions that failed, and the error action that told of them
-// (developer guide, "Error handling (error action)", message format).
+// failures tells the actions that failed, and the error action that told of them.
 func (p *Page) failures(ctx context.Context) {
 	l := &p.logged
 	if l.pages == nil {
@@ -82,11 +82,7 @@ func (p *Page) failures(ctx context.Context) {
 
 // failuresOf reads a message of the error action.
 func failuresOf(text string, at time.Time) (out []page.Event) {
-	var logged struct {
-		RuleName, Topic, ClientID string
-		Base64OriginalPayload     []byte
-		Failures                  []struct{ FailedAction, FailedResource, ErrorMessage string }
-	}
+	var logged check.ErrorActionMessage
 	told := page.Event{Kind: page.ErrorAction, Time: at, Detail: "CloudwatchLogsAction"}
 	if json.Unmarshal([]byte(text), &logged) != nil {
 		told.Payload, told.Detail = []byte(text), "in the log is what no error action writes"

@@ -13,6 +13,7 @@ import (
 	"lastwill/internal/iotsql"
 	"lastwill/internal/page"
 	"lastwill/internal/watch"
+	"lastwill/internal/will"
 )
 
 // A client is what is known of a client ID.
@@ -95,15 +96,11 @@ func clientOf(payload []byte) string {
 	if json.Unmarshal(payload, &v) != nil {
 		return ""
 	}
-	if id := named(v); len(id) <= maxClientIDBytes {
+	if id := named(v); len(id) <= will.MaxClientIDBytes {
 		return id
 	}
 	return ""
 }
-
-// maxClientIDBytes is the longest client ID that AWS IoT Core takes (general
-// reference, message broker limits).
-const maxClientIDBytes = 128
 
 func named(v any) string {
 	switch v := v.(type) {
@@ -264,7 +261,7 @@ func (p *Page) presence(m device.Message) {
 		ClientID, EventType, DisconnectReason, ConnectFailureReason string
 		Timestamp, VersionNumber                                    int64
 	}
-	if json.Unmarshal(m.Payload, &e) != nil || e.ClientID == "" || len(e.ClientID) > maxClientIDBytes || strings.HasPrefix(e.ClientID, watch.ClientPrefix) {
+	if json.Unmarshal(m.Payload, &e) != nil || e.ClientID == "" || len(e.ClientID) > will.MaxClientIDBytes || strings.HasPrefix(e.ClientID, watch.ClientPrefix) {
 		return
 	}
 	out := message(page.Note, m)

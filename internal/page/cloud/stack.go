@@ -26,6 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
+	"lastwill/internal/check"
 	"lastwill/internal/iotsql"
 	"lastwill/internal/page"
 )
@@ -45,11 +46,7 @@ func clientsOf(config aws.Config, endpoint string) clients {
 	return clients{
 		cloudformation.NewFromConfig(config), iot.NewFromConfig(config), iam.NewFromConfig(config), sns.NewFromConfig(config),
 		cloudwatchlogs.NewFromConfig(config), cloudwatch.NewFromConfig(config),
-		iotdataplane.NewFromConfig(config, func(o *iotdataplane.Options) {
-			if o.BaseEndpoint == nil { // the account's own
-				o.BaseEndpoint = aws.String("https://" + endpoint)
-			}
-		}),
+		check.DataPlane(config, endpoint),
 	}
 }
 
@@ -152,17 +149,13 @@ func accountOf(id string) string {
 // read returns the stack: all of it, or what may have changed since it was read. A
 // part that cannot be read is as it was before, beside the problem.
 func (p *Page) read(ctx context.Context, before page.StackState, rulesBefore []rule, all bool) (page.StackState, []rule, error) {
-	found, err := p.cloudformation.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &p.Stack})
-	if err == nil && len(found.Stacks) != 1 {
-		err = fmt.Errorf("there are %d of that name", len(found.Stacks))
+	stack, err := check.StackOf(ctx, p.cloudformation, p.Stack)
+	if err == nil && stack == nil {
+		err = errGone
 	}
 	if err != nil {
-		if strings.Contains(err.Error(), "does not exist") { // a ValidationError, as others are
-			err = errGone
-		}
 		return page.StackState{}, nil, err
 	}
-	stack := found.Stacks[0]
 	out := page.StackState{
 		Name: p.Stack, ID: aws.ToString(stack.StackId), Description: aws.ToString(stack.Description),
 		Status: string(stack.StackStatus), Reason: aws.ToString(stack.StackStatusReason),
