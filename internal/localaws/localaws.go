@@ -39,6 +39,7 @@ import (
 	"lastwill/internal/localaws/logs"
 	"lastwill/internal/localaws/loopback"
 	"lastwill/internal/localaws/mail"
+	"lastwill/internal/localaws/resources"
 	"lastwill/internal/localaws/s3"
 	"lastwill/internal/localaws/sns"
 	"lastwill/internal/localaws/sqs"
@@ -101,7 +102,7 @@ type Server struct {
 	closing  chan struct{} // closed when Close is called
 	closed   sync.Once
 	state    state
-	answers  customAnswers
+	answers  *resources.Answers
 	rootCA   caFile
 }
 
@@ -159,8 +160,13 @@ func (s *Server) start(o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	s.answers = resources.NewAnswers(s.URL())
+	types := resources.Types(resources.Services{
+		Account: Account, IoT: s.IoT, IAM: s.IAM, SNS: s.SNS, Lambda: s.Lambda, CloudWatch: s.CloudWatch, Logs: s.Logs, SSM: s.SSM, ECR: s.ECR, S3: s.S3,
+		Answers: s.answers,
+	})
 	s.CloudFormation = cloudformation.New(cloudformation.Options{
-		Account: Account, Types: s.resourceTypes(), Parameter: s.SSM.Get, Atomically: s.state.atomically,
+		Account: Account, Types: types, Parameter: s.SSM.Get, Atomically: s.state.atomically,
 		OnEvent: func(e cloudformation.Event) {
 			s.state.wake()
 			if o.ObserveStacks != nil {
@@ -207,7 +213,7 @@ func (s *Server) serve(page func(*Server) http.Handler) {
 	own := http.NewServeMux()
 	own.Handle(sns.LinkPath, s.SNS.Handler())
 	own.HandleFunc("GET "+StatusPath, s.serveStatus)
-	own.Handle("PUT "+responsePath, &s.answers)
+	own.Handle("PUT "+resources.ResponsePath, s.answers)
 	if page != nil {
 		own.Handle("/_lwt/", page(s))
 	}

@@ -25,6 +25,7 @@ import (
 	"lastwill/internal/localaws"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
+	"lastwill/internal/localaws/localtest"
 	"lastwill/internal/localaws/mail"
 	"lastwill/internal/will"
 )
@@ -119,30 +120,6 @@ func (tm template) rule(t testing.TB) object {
 	return tm.properties(t, "AWS::IoT::TopicRule")["TopicRulePayload"].(object)
 }
 
-// assembly writes a cloud assembly with one template a stack and returns its folder.
-func assembly(t testing.TB, stacks map[string]template) string {
-	t.Helper()
-	dir := t.TempDir()
-	artifacts := object{}
-	for name, tm := range stacks {
-		file := name + ".template.json"
-		writeJSON(t, filepath.Join(dir, file), tm)
-		artifacts[name] = object{"type": "aws:cloudformation:stack", "properties": object{
-			"templateFile": file, "requiresBootstrapStackVersion": 6,
-			"bootstrapStackVersionSsmParameter": "/cdk-bootstrap/hnb659fds/version",
-		}}
-	}
-	writeJSON(t, filepath.Join(dir, "manifest.json"), object{"version": "54.0.0", "artifacts": artifacts})
-	return dir
-}
-
-func writeJSON(t testing.TB, file string, v any) {
-	t.Helper()
-	b, err := json.Marshal(v)
-	check(t, err)
-	check(t, os.WriteFile(file, b, 0o600))
-}
-
 // deploy deploys the scenario, changed as a test wants it.
 func (c *cloud) deploy(t testing.TB, changes ...func(template)) *cloudformation.Stack {
 	t.Helper()
@@ -157,11 +134,7 @@ func (c *cloud) tryDeploy(t testing.TB, changes ...func(template)) (*cloudformat
 	for _, change := range changes {
 		change(tm)
 	}
-	stacks, err := c.DeployAssembly(deadline(t), assembly(t, map[string]template{"Lastwill": tm}))
-	if len(stacks) == 0 {
-		return nil, err
-	}
-	return stacks[0], err
+	return localtest.Create(deadline(t), c.Server, "Lastwill", tm)
 }
 
 func (c *cloud) destroy(t testing.TB, stack *cloudformation.Stack) {

@@ -96,7 +96,7 @@ func tagsOf(list []tag) (awsapi.Tags, error) {
 	return tags, nil
 }
 
-func (a iotAPI) listTagsForResource(_ *call, in struct{ ResourceArn, NextToken string }) (out struct { //nolint:revive // AWS's spelling
+func (a iotAPI) listTagsForResource(_ *call, in struct{ ResourceArn, NextToken string }) (out struct {
 	Tags []tag `json:"tags"`
 }, err error,
 ) {
@@ -106,7 +106,7 @@ func (a iotAPI) listTagsForResource(_ *call, in struct{ ResourceArn, NextToken s
 }
 
 func (a iotAPI) tagResource(_ *call, in struct {
-	ResourceArn string //nolint:revive // AWS's spelling
+	ResourceArn string
 	Tags        []tag
 },
 ) (nothing, error) {
@@ -118,7 +118,7 @@ func (a iotAPI) tagResource(_ *call, in struct {
 }
 
 func (a iotAPI) untagResource(_ *call, in struct {
-	ResourceArn string //nolint:revive // AWS's spelling
+	ResourceArn string
 	TagKeys     []string
 },
 ) (nothing, error) {

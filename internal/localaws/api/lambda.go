@@ -29,7 +29,7 @@ const (
 )
 
 type functionOutput struct {
-	FunctionName, FunctionArn, Description, Role, Runtime, Handler, LastModified string //nolint:revive // AWS's spelling
+	FunctionName, FunctionArn, Description, Role, Runtime, Handler, LastModified string
 	Timeout, MemorySize                                                          int
 	Architectures                                                                []string
 	LoggingConfig                                                                struct{ LogGroup string }

@@ -101,7 +101,7 @@ func (e envelope) MarshalXML(x *xml.Encoder, _ xml.StartElement) error {
 	if err := x.EncodeElement(e.result, xml.StartElement{Name: xml.Name{Local: e.name + "Result"}}); err != nil {
 		return err
 	}
-	metadata := struct{ RequestId string }{e.id} //nolint:revive // AWS's spelling
+	metadata := struct{ RequestId string }{e.id}
 	if err := x.EncodeElement(metadata, xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}}); err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (a snsAPI) createTopic(_ *call, in struct {
 // snsTags returns nil for no tags: a topic that exists is not compared by them then.
 func snsTags(list []tag) (awsapi.Tags, error) {
 	if len(list) == 0 {
-		return nil, nil //nolint:nilnil // no tags is not an error
+		return nil, nil
 	}
 	tags, err := tagsOf(list)
 	if err != nil {

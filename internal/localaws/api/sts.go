@@ -26,14 +26,14 @@ type stsAPI struct {
 	iam     *iam.Service
 }
 
-type callerIdentity struct{ Arn, UserId, Account string } //nolint:revive // AWS's spelling
+type callerIdentity struct{ Arn, UserId, Account string }
 
 func (a stsAPI) getCallerIdentity(c *call, _ nothing) (callerIdentity, error) {
 	return callerIdentity{Arn: c.caller.ARN, UserId: c.caller.UserID, Account: a.account.ID}, nil
 }
 
 type assumeRoleInput struct {
-	RoleArn, RoleSessionName, ExternalId string //nolint:revive // AWS's spelling
+	RoleArn, RoleSessionName, ExternalId string
 	DurationSeconds                      *int
 }
 

@@ -32,10 +32,8 @@ const maxDeleted = 100
 
 // A Type is what can be done with one resource type.
 type Type struct {
-	// Properties are the ones it takes; any other fails the resource.
+	// Properties are the ones it takes.
 	Properties []string
-	// Required are the properties without which it cannot be created.
-	Required []string
 	// Replacement are the properties whose change needs a new resource.
 	Replacement []string
 	// Create makes the resource.

@@ -463,7 +463,6 @@ func TestRefused(t *testing.T) {
 	resource := func(inner string) string { return `{"Resources":{"A":{"Type":"Test::Thing"` + inner + `}}}` }
 	for _, c := range []struct{ claim, body, want string }{
 		{"an unknown resource type", `{"Resources":{"A":{"Type":"AWS::EC2::Instance"}}}`, "resource type AWS::EC2::Instance is not supported here"},
-		{"an unknown property", resource(`,"Properties":{"Colour":"red"}`), "property Colour is not supported here"},
 		{"an unknown attribute", resource(`,"Properties":{}},"B":{"Type":"Test::Thing","Properties":{"Name":{"Fn::GetAtt":["A","Size"]}}`), `no attribute "Size"`},
 		{"an unknown intrinsic", resource(`,"Properties":{"Name":{"Fn::Cidr":["10.0.0.0/8",1]}}`), "Fn::Cidr: this intrinsic function is not supported here"},
 		{"a reference to nothing", resource(`,"Properties":{"Name":{"Ref":"Nobody"}}`), `unresolved reference to "Nobody"`},

@@ -192,22 +192,7 @@ func (op *operation) prepare(r *Resource) (Type, error) {
 		return kind, err
 	}
 	r.Properties = properties
-	return kind, kind.check(properties)
-}
-
-// check refuses properties that the type does not have, and missing ones.
-func (t Type) check(properties map[string]any) error {
-	for _, name := range slices.Sorted(maps.Keys(properties)) {
-		if !t.AnyProperties && !slices.Contains(t.Properties, name) {
-			return fmt.Errorf("property %s is not supported here (supported: %s)", name, strings.Join(t.Properties, ", "))
-		}
-	}
-	for _, name := range t.Required {
-		if _, ok := properties[name]; !ok {
-			return fmt.Errorf("property %s is required", name)
-		}
-	}
-	return nil
+	return kind, nil
 }
 
 func changed(kind Type, existing, wanted *Resource) bool {

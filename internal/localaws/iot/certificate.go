@@ -111,11 +111,19 @@ func (s *Service) ListCertificates() []Certificate {
 	return out
 }
 
+// CheckCertificateStatus refuses what is not a status that a certificate can be given.
+func CheckCertificateStatus(status string) error {
+	if !slices.Contains([]string{statusActive, statusInactive, statusRevoked}, status) {
+		return awsapi.Errorf("InvalidRequestException", "status %q is not one of ACTIVE, INACTIVE, REVOKED", status)
+	}
+	return nil
+}
+
 // UpdateCertificate sets the status: ACTIVE, INACTIVE or REVOKED. Connections
 // that the certificate holds are ended when it is no longer active.
 func (s *Service) UpdateCertificate(id, status string) error {
-	if !slices.Contains([]string{statusActive, statusInactive, statusRevoked}, status) {
-		return awsapi.Errorf("InvalidRequestException", "status %q is not one of ACTIVE, INACTIVE, REVOKED", status)
+	if err := CheckCertificateStatus(status); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	c, err := s.certificate(id)

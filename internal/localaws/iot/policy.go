@@ -11,10 +11,11 @@ import (
 	"lastwill/internal/localaws/policy"
 )
 
-// Limits of an IoT policy (general reference, "AWS IoT Core endpoints and quotas").
+// maxPolicyBytes and MaxPolicyVersions are limits of an IoT policy (general reference,
+// "AWS IoT Core endpoints and quotas").
 const (
 	maxPolicyBytes    = 2048
-	maxPolicyVersions = 5
+	MaxPolicyVersions = 5
 )
 
 // A Policy as callers see it: a copy.
@@ -76,8 +77,8 @@ func (s *Service) CreatePolicyVersion(name, document string, setDefault bool) (P
 	if err != nil {
 		return PolicyVersion{}, err
 	}
-	if len(p.versions) >= maxPolicyVersions {
-		return PolicyVersion{}, awsapi.Conflictf("VersionsLimitExceededException", "The policy %s already has the maximum number of versions (%d)", name, maxPolicyVersions)
+	if len(p.versions) >= MaxPolicyVersions {
+		return PolicyVersion{}, awsapi.Conflictf("VersionsLimitExceededException", "The policy %s already has the maximum number of versions (%d)", name, MaxPolicyVersions)
 	}
 	if err := p.add(document, setDefault); err != nil {
 		return PolicyVersion{}, err

@@ -17,14 +17,14 @@ import (
 
 const maxActions = 10
 
-// A TopicRulePayload is a topic rule as the API and CloudFormation write it; the
-// names of its members are compared without regard to case.
+// A TopicRulePayload is a topic rule as the API writes it, and CloudFormation, whose
+// names have a capital; cfn:"required" is what both ask for.
 type TopicRulePayload struct {
-	SQL              string   `json:"sql"`
+	SQL              string   `json:"sql" cfn:"required"`
 	Description      string   `json:"description,omitempty"`
 	AwsIotSQLVersion string   `json:"awsIotSqlVersion,omitempty"`
 	RuleDisabled     bool     `json:"ruleDisabled"`
-	Actions          []Action `json:"actions"`
+	Actions          []Action `json:"actions" cfn:"required"`
 	ErrorAction      *Action  `json:"errorAction,omitempty"`
 }
 
@@ -37,22 +37,22 @@ type Action struct {
 
 // An SNSAction publishes to an SNS topic. MessageFormat is RAW (the default) or JSON.
 type SNSAction struct {
-	TargetARN     string `json:"targetArn"`
-	RoleARN       string `json:"roleArn"`
+	TargetARN     string `json:"targetArn" cfn:"required"`
+	RoleARN       string `json:"roleArn" cfn:"required"`
 	MessageFormat string `json:"messageFormat,omitempty"`
 }
 
 // A RepublishAction publishes to an MQTT topic, which may hold ${...}.
 type RepublishAction struct {
-	RoleARN string `json:"roleArn"`
-	Topic   string `json:"topic"`
+	RoleARN string `json:"roleArn" cfn:"required"`
+	Topic   string `json:"topic" cfn:"required"`
 	QoS     byte   `json:"qos"`
 }
 
 // A CloudwatchLogsAction writes to a log group.
 type CloudwatchLogsAction struct {
-	RoleARN      string `json:"roleArn"`
-	LogGroupName string `json:"logGroupName"`
+	RoleARN      string `json:"roleArn" cfn:"required"`
+	LogGroupName string `json:"logGroupName" cfn:"required"`
 	BatchMode    bool   `json:"batchMode,omitempty"`
 }
 

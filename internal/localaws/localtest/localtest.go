@@ -13,6 +13,7 @@ import (
 
 	"lastwill/internal/keypair"
 	"lastwill/internal/localaws"
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/will"
 )
 
@@ -35,9 +36,25 @@ func Deploy(t testing.TB, o localaws.Options) *localaws.Server {
 		defer cancel()
 		check(t, server.Close(ctx))
 	})
-	_, err = server.DeployAssembly(ctx, assembly(t))
+	_, err = Create(ctx, server, Stack, scenario(t))
 	check(t, err)
 	return server
+}
+
+// Create creates a stack from a template, as if the account were bootstrapped: the
+// version that the CDK's templates ask for is there. It returns when the stack is
+// there, or has failed.
+func Create(ctx context.Context, server *localaws.Server, name string, template any) (*cloudformation.Stack, error) {
+	body, err := json.Marshal(template)
+	if err != nil {
+		return nil, err
+	}
+	server.SSM.Put("/cdk-bootstrap/hnb659fds/version", "30")
+	id, err := server.CloudFormation.Create(cloudformation.Input{Name: name, TemplateBody: body})
+	if err != nil {
+		return nil, err
+	}
+	return server.CloudFormation.Await(ctx, id)
 }
 
 func check(t testing.TB, err error) {
@@ -49,15 +66,14 @@ func check(t testing.TB, err error) {
 
 type object = map[string]any
 
-// assembly is a cloud assembly of the golden template, with a certificate signing
-// request that the endpoint has not seen.
-func assembly(t testing.TB) (dir string) {
+// scenario is the golden template with a certificate signing request that the
+// endpoint has not seen.
+func scenario(t testing.TB) object {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
 	golden, err := os.ReadFile(filepath.Join(filepath.Dir(here), "../../../infra/monitoring/testdata/default.template.json"))
 	check(t, err)
-	dir = t.TempDir()
-	csr, err := keypair.Ensure(dir, will.ThingName, true)
+	csr, err := keypair.Ensure(t.TempDir(), will.ThingName, true)
 	check(t, err)
 	var template object
 	check(t, json.Unmarshal(golden, &template))
@@ -66,16 +82,5 @@ func assembly(t testing.TB) (dir string) {
 			r["Properties"].(object)["CertificateSigningRequest"] = csr
 		}
 	}
-	manifest := object{"artifacts": object{Stack: object{
-		"type": "aws:cloudformation:stack", "properties": object{
-			"templateFile": "template.json", "requiresBootstrapStackVersion": 6,
-			"bootstrapStackVersionSsmParameter": "/cdk-bootstrap/hnb659fds/version",
-		},
-	}}}
-	for file, content := range map[string]any{"template.json": template, "manifest.json": manifest} {
-		b, err := json.Marshal(content)
-		check(t, err)
-		check(t, os.WriteFile(filepath.Join(dir, file), b, 0o600))
-	}
-	return dir
+	return template
 }

@@ -1,4 +1,4 @@
-package localaws
+package resources
 
 import (
 	"cmp"
@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/lambda"
 )
 
-// responsePath is where functions put the answers of custom resources; on AWS it
+// ResponsePath is where functions put the answers of custom resources; on AWS it
 // is a presigned URL of an S3 object.
-const responsePath = "/_lwt/cloudformation/response/"
+const ResponsePath = "/_lwt/cloudformation/response/"
 
 // Limits of custom resources (CloudFormation user guide, "Custom resource
 // response objects"; template reference, AWS::CloudFormation::CustomResource).
@@ -52,18 +54,23 @@ type customResponse struct {
 	Data               map[string]any
 }
 
-// customAnswers are the places where answers are awaited, by the token in their URL.
-type customAnswers struct {
+// Answers are the places where the answers of custom resources are awaited, by the
+// token in their URL.
+type Answers struct {
+	baseURL string
+
 	mu      sync.Mutex
 	waiting map[string]chan customResponse
 }
 
-func (a *customAnswers) await(token string) <-chan customResponse {
+// NewAnswers returns the Answers of an endpoint: the handler of ResponsePath.
+func NewAnswers(baseURL string) *Answers {
+	return &Answers{baseURL: baseURL, waiting: map[string]chan customResponse{}}
+}
+
+func (a *Answers) await(token string) <-chan customResponse {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.waiting == nil {
-		a.waiting = map[string]chan customResponse{}
-	}
 	answer := make(chan customResponse, 1)
 	a.waiting[token] = answer
 	return answer
@@ -71,7 +78,7 @@ func (a *customAnswers) await(token string) <-chan customResponse {
 
 // take returns where the answer to a token goes, once: a second one is as if it
 // were never sent.
-func (a *customAnswers) take(token string) chan<- customResponse {
+func (a *Answers) take(token string) chan<- customResponse {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	answer := a.waiting[token]
@@ -80,7 +87,7 @@ func (a *customAnswers) take(token string) chan<- customResponse {
 }
 
 // ServeHTTP takes an answer, as S3 would.
-func (a *customAnswers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *Answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<10))
 	if err != nil {
 		http.Error(w, "the answer is too large", http.StatusRequestEntityTooLarge)
@@ -93,52 +100,58 @@ func (a *customAnswers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		response = customResponse{Status: "FAILED", Reason: "Invalid response object: " + err.Error()}
 	}
-	if answer := a.take(strings.TrimPrefix(r.URL.Path, responsePath)); answer != nil {
+	if answer := a.take(strings.TrimPrefix(r.URL.Path, ResponsePath)); answer != nil {
 		answer <- response
 	}
 }
 
-func (s *Server) createCustom(r request) (result, error) {
-	return s.custom(r, customEvent{RequestType: "Create"})
+// custom is the type of custom resources, whose properties are what their function
+// takes: they are handed on as they are.
+func custom(functions *lambda.Service, answers *Answers) cloudformation.Type {
+	h := customResource{functions, answers}
+	return cloudformation.Type{
+		AnyProperties: true, Replacement: []string{"ServiceToken"}, Slow: true,
+		Create: func(r request) (result, error) { return h.ask(r, customEvent{RequestType: "Create"}) },
+		Update: func(r request) (result, error) {
+			return h.ask(r, customEvent{RequestType: "Update", PhysicalResourceID: r.PhysicalID, OldResourceProperties: scalarsAsText(r.Previous)})
+		},
+		Delete: func(r request) error {
+			_, err := h.ask(r, customEvent{RequestType: "Delete", PhysicalResourceID: r.PhysicalID})
+			return err
+		},
+	}
 }
 
-func (s *Server) updateCustom(r request) (result, error) {
-	return s.custom(r, customEvent{RequestType: "Update", PhysicalResourceID: r.PhysicalID, OldResourceProperties: scalarsAsText(r.Previous)})
+type customResource struct {
+	lambda  *lambda.Service
+	answers *Answers
 }
 
-func (s *Server) deleteCustom(r request) error {
-	_, err := s.custom(r, customEvent{RequestType: "Delete", PhysicalResourceID: r.PhysicalID})
-	return err
-}
-
-// custom hands an event to the function and waits for its answer.
-func (s *Server) custom(r request, e customEvent) (result, error) {
+// ask hands an event to the function and waits for its answer.
+func (h customResource) ask(r request, e customEvent) (result, error) {
 	// A request that failed may have made something: the function is told to delete it.
 	failed := result{PhysicalID: cmp.Or(r.PhysicalID, r.GeneratedName(128)), Partial: true}
-	p, err := decode[struct {
-		ServiceToken   string
-		ServiceTimeout json.RawMessage
-	}](r.Properties)
-	if err != nil {
-		return result{}, err
+	e.ResourceType, e.ResourceProperties = r.Type, scalarsAsText(r.Properties)
+	e.ServiceToken, _ = e.ResourceProperties["ServiceToken"].(string)
+	if e.ServiceToken == "" {
+		return result{}, errors.New("Property validation failure: [The property {/ServiceToken} is required]") //nolint:staticcheck // AWS's words
 	}
-	timeout, err := serviceTimeout(p.ServiceTimeout)
+	timeout, err := serviceTimeout(e.ResourceProperties["ServiceTimeout"])
 	if err != nil {
 		return result{}, err
 	}
 	token := awsapi.NewHex(16)
-	answer := s.answers.await(token)
-	defer s.answers.take(token)
-	e.RequestID, e.ResponseURL = awsapi.NewID(), s.URL()+responsePath+token
-	e.StackID, e.LogicalResourceID, e.ServiceToken = r.StackID, r.LogicalID, p.ServiceToken
-	e.ResourceType, e.ResourceProperties = r.Type, scalarsAsText(r.Properties)
+	answer := h.answers.await(token)
+	defer h.answers.take(token)
+	e.RequestID, e.ResponseURL = awsapi.NewID(), h.answers.baseURL+ResponsePath+token
+	e.StackID, e.LogicalResourceID = r.StackID, r.LogicalID
 	event, err := json.Marshal(e)
 	if err != nil {
 		return result{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	invoked := s.Lambda.InvokeAsync(ctx, p.ServiceToken, event)
+	invoked := h.lambda.InvokeAsync(ctx, e.ServiceToken, event)
 	select {
 	case response := <-answer:
 		return customResult(response, e, failed)
@@ -149,7 +162,7 @@ func (s *Server) custom(r request, e customEvent) (result, error) {
 	}
 	err = fmt.Errorf("CloudFormation did not receive a response from your Custom Resource. Please check your logs for requestId [%s].", e.RequestID) //nolint:staticcheck // AWS's words
 	if invoked != nil {
-		err = fmt.Errorf("%w The function %s failed: %w", err, p.ServiceToken, invoked)
+		err = fmt.Errorf("%w The function %s failed: %w", err, e.ServiceToken, invoked)
 	}
 	return failed, err
 }
@@ -171,15 +184,15 @@ func customResult(response customResponse, e customEvent, failed result) (result
 	return result{PhysicalID: response.PhysicalResourceID, Attributes: response.Data}, nil
 }
 
-// serviceTimeout is in seconds, as a number or text.
-func serviceTimeout(raw json.RawMessage) (time.Duration, error) {
-	text := strings.Trim(string(raw), `"`)
-	if text == "" {
+// serviceTimeout is in seconds.
+func serviceTimeout(v any) (time.Duration, error) {
+	if v == nil {
 		return defaultServiceTimeout, nil
 	}
+	text, _ := v.(string)
 	seconds, err := strconv.Atoi(text)
 	if err != nil || seconds < 1 || seconds > 3600 {
-		return 0, fmt.Errorf("ServiceTimeout %s must be from 1 to 3600 seconds", raw)
+		return 0, fmt.Errorf("ServiceTimeout %v must be from 1 to 3600 seconds", v)
 	}
 	return time.Duration(seconds) * time.Second, nil
 }

@@ -1,14 +1,13 @@
 package localaws_test
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"lastwill/internal/localaws"
 	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/localtest"
 )
 
 // A destroyed stack leaves nothing, once its subscription was confirmed.
@@ -122,58 +121,6 @@ func TestUnsupportedIsNamed(t *testing.T) {
 	}
 }
 
-func TestDamagedAssembliesAreNamed(t *testing.T) {
-	t.Parallel()
-	asset := func(path string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			writeJSON(t, filepath.Join(dir, "a.assets.json"), object{"files": object{"d47c": object{"source": object{"path": path}}}})
-			writeJSON(t, filepath.Join(dir, "manifest.json"), object{"artifacts": object{
-				"a": object{"type": "cdk:asset-manifest", "properties": object{"file": "a.assets.json"}},
-				"b": object{"type": "aws:cloudformation:stack", "properties": object{"templateFile": "Lastwill.template.json"}},
-			}})
-		}
-	}
-	for _, c := range []struct {
-		claim  string
-		damage func(t *testing.T, dir string)
-		says   []string
-	}{
-		{"no manifest", func(t *testing.T, dir string) { check(t, os.Remove(filepath.Join(dir, "manifest.json"))) }, []string{"manifest.json", "cdk synth"}},
-		{"a manifest that is no JSON", func(t *testing.T, dir string) {
-			check(t, os.WriteFile(filepath.Join(dir, "manifest.json"), []byte("{"), 0o600))
-		}, []string{"manifest.json"}},
-		{"no stack", func(t *testing.T, dir string) { writeJSON(t, filepath.Join(dir, "manifest.json"), object{}) }, []string{"no stack"}},
-		{"a template that is missing", func(t *testing.T, dir string) {
-			check(t, os.Remove(filepath.Join(dir, "Lastwill.template.json")))
-		}, []string{"Lastwill.template.json"}},
-		{"an artifact that is missing", func(t *testing.T, dir string) {
-			writeJSON(t, filepath.Join(dir, "manifest.json"), object{"artifacts": object{
-				"a": object{"type": "aws:cloudformation:stack", "dependencies": []string{"b"}},
-			}})
-		}, []string{`"b"`}},
-		{"an asset whose file is missing", asset("asset.d47c.zip"), []string{"d47c", "asset.d47c.zip"}},
-	} {
-		t.Run(c.claim, func(t *testing.T) {
-			t.Parallel()
-			cloud := start(t)
-			dir := assembly(t, map[string]template{"Lastwill": cloud.scenario(t)})
-			c.damage(t, dir)
-			_, err := cloud.DeployAssembly(deadline(t), dir)
-			if err == nil {
-				t.Fatal("the deployment succeeded")
-			}
-			for _, says := range c.says {
-				if !strings.Contains(err.Error(), says) {
-					t.Errorf("the error is %q, want %q in it", err, says)
-				}
-			}
-			if left := cloud.Leftovers(); len(left) > 0 {
-				t.Errorf("left behind: %q", left)
-			}
-		})
-	}
-}
-
 // Two environments live side by side, and the end of one takes nothing of the
 // other.
 func TestTwoStacks(t *testing.T) {
@@ -193,48 +140,22 @@ func TestTwoStacks(t *testing.T) {
 	}
 	second := cloud.scenario(t)
 	other(second)
-	stacks, err := cloud.DeployAssembly(deadline(t), assembly(t, map[string]template{"Lastwill": cloud.scenario(t), "Lastwill-other": second}))
+	stack := cloud.deploy(t)
+	beside, err := localtest.Create(deadline(t), cloud.Server, "Lastwill-other", second)
 	check(t, err)
-	if len(stacks) != 2 || stacks[0].Name != "Lastwill" || stacks[1].Name != "Lastwill-other" {
-		t.Fatalf("%d stacks", len(stacks))
-	}
-	cloud.destroy(t, stacks[1])
+	cloud.destroy(t, beside)
 	if got := cloud.published(t, lost); len(got) != 1 {
 		t.Errorf("copies %q, want the first stack's one", got)
 	}
-	cloud.destroy(t, stacks[0])
+	cloud.destroy(t, stack)
 }
 
-// Stacks are deployed after those that they depend on, whatever their names.
-func TestStacksInTheOrderOfTheirDependencies(t *testing.T) {
-	t.Parallel()
-	cloud := start(t)
-	dir := t.TempDir()
-	writeJSON(t, filepath.Join(dir, "first.json"), object{
-		"Resources": object{"Topic": object{"Type": "AWS::SNS::Topic"}},
-		"Outputs":   object{"Name": object{"Value": object{"Fn::GetAtt": []string{"Topic", "TopicName"}}, "Export": object{"Name": "topic"}}},
-	})
-	writeJSON(t, filepath.Join(dir, "second.json"), object{
-		"Resources": object{"Topic": object{"Type": "AWS::SNS::Topic", "Properties": object{"DisplayName": object{"Fn::ImportValue": "topic"}}}},
-	})
-	writeJSON(t, filepath.Join(dir, "manifest.json"), object{"artifacts": object{
-		"a":        object{"type": "aws:cloudformation:stack", "dependencies": []string{"z.assets", "z"}, "properties": object{"templateFile": "second.json", "stackName": "Second"}},
-		"z":        object{"type": "aws:cloudformation:stack", "properties": object{"templateFile": "first.json", "stackName": "First"}},
-		"z.assets": object{"type": "cdk:tree"},
-	}})
-	stacks, err := cloud.DeployAssembly(deadline(t), dir)
-	check(t, err)
-	if len(stacks) != 2 || stacks[0].Name != "First" || stacks[1].Name != "Second" {
-		t.Errorf("deployed %d stacks, the first %s", len(stacks), stacks[0].Name)
-	}
-}
-
-// The same assembly again finds its names taken and leaves the first as it is.
+// The same template again finds its names taken and leaves the first as it is.
 func TestNamesOfAnotherStackAreTaken(t *testing.T) {
 	t.Parallel()
 	cloud := start(t)
 	cloud.deploy(t)
-	_, err := cloud.DeployAssembly(deadline(t), assembly(t, map[string]template{"Twin": cloud.scenario(t)}))
+	_, err := localtest.Create(deadline(t), cloud.Server, "Twin", cloud.scenario(t))
 	if err == nil || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("the deployment ended with %v", err)
 	}

@@ -1,0 +1,18 @@
+package resources
+
+import "lastwill/internal/localaws/iot"
+
+type policyAttachmentProperties struct {
+	PolicyName string `cfn:"required"`
+	Principal  string `cfn:"required"`
+}
+
+type policyAttachment struct{ iot *iot.Service }
+
+func (h policyAttachment) create(r request, p policyAttachmentProperties) (result, error) {
+	return result{PhysicalID: r.GeneratedName(128)}, h.iot.AttachPolicy(p.PolicyName, p.Principal)
+}
+
+func (h policyAttachment) remove(_ request, p policyAttachmentProperties) error {
+	return gone(h.iot.DetachPolicy(p.PolicyName, p.Principal))
+}
