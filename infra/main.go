@@ -17,6 +17,7 @@ import (
 	"lastwill/constructs/simulator"
 	"lastwill/infra/monitoring"
 	"lastwill/internal/cli"
+	"lastwill/internal/textfile"
 )
 
 func main() { cli.Main("lastwill", run) }
@@ -78,7 +79,7 @@ func deploysLocally() bool {
 // buildForARM builds the simulator by the line in cdk.json with which the CDK CLI
 // has built it for the usual architecture.
 func buildForARM(ctx context.Context) error {
-	content, err := os.ReadFile("cdk.json")
+	content, err := textfile.Read("cdk.json")
 	if err != nil {
 		return fmt.Errorf("build the simulator for %s: %w", simulator.ARM, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"lastwill/internal/cli"
 	"lastwill/internal/iotsql"
 	"lastwill/internal/iotsql/casefile"
+	"lastwill/internal/textfile"
 	"lastwill/internal/will"
 )
 
@@ -239,12 +240,11 @@ func ruleTest(args []string, s cli.Streams) error {
 }
 
 func readCases(name string) ([]casefile.Case, error) {
-	file, err := os.Open(name)
+	text, err := textfile.Read(name)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read cases: %w", err)
 	}
-	defer file.Close()
-	cases, err := casefile.Parse(file)
+	cases, err := casefile.Parse(bytes.NewReader(text))
 	if err != nil {
 		return nil, cli.WithHint(fmt.Errorf("%s: %w", name, err), "lwt rule test -example prints a file of cases")
 	}

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"strings"
 
 	"lastwill/internal/nearest"
+	"lastwill/internal/textfile"
 	"lastwill/internal/will"
 )
 
@@ -98,7 +98,7 @@ func readEnvironments(context map[string]any) (file string, list []named, p Prob
 	file = EnvironmentsFile
 	r := reader{layers: []layer{newLayer(context, "")}}
 	r.text("environments", &file)
-	content, err := os.ReadFile(file)
+	content, err := textfile.Read(file)
 	if errors.Is(err, fs.ErrNotExist) && context["environments"] == nil {
 		return file, nil, r.problems
 	}

@@ -172,6 +172,21 @@ func TestAFileThatIsNamedMustBeThere(t *testing.T) {
 	}
 }
 
+// Editors and shells of Windows put a byte order mark before a text.
+func TestTheFileMayHaveAByteOrderMark(t *testing.T) {
+	utf16 := strings.ReplaceAll(threeEnvironments, "\n", "\r\n")
+	for name, content := range map[string]string{
+		"UTF-8":  "\ufeff" + threeEnvironments,
+		"UTF-16": "\xff\xfe" + strings.Join(strings.Split(utf16, ""), "\x00") + "\x00",
+	} {
+		_, context := environmentsFile(t, content)
+		context["environment"] = "staging"
+		if c, err := monitoring.ConfigFrom(context); err != nil || c.Region != "eu-central-1" {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+	}
+}
+
 func TestEnvironmentsComeInTheOrderOfTheFile(t *testing.T) {
 	_, context := environmentsFile(t, `{"z": {"email": "z@example.com"}, "pr-*": {"email": "p@example.com"}, "a": {"email": "a@example.com"}}`)
 	context["keepAlive"] = "60"

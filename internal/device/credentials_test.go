@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,47 @@ func TestKeysOfEveryCommonFormLoad(t *testing.T) {
 	}
 }
 
+// Who has one file gives it twice.
+func TestCertificateAndKeyMayBeInOneFile(t *testing.T) {
+	t.Parallel()
+	pki := brokertest.NewPKI(t)
+	certFile, keyFile := pki.Issue(t, "lwtThing")
+	f := files{t, t.TempDir()}
+	cert, key, ca := string(must(os.ReadFile(certFile))), string(must(os.ReadFile(keyFile))), string(must(os.ReadFile(pki.CAFile)))
+	for _, tt := range []struct {
+		claim, content string
+		chain          int
+	}{
+		{"the certificate first", cert + key, 1},
+		{"the key first", key + cert, 1},
+		{"with the CA between", key + ca + cert, 2},
+		{"with the CA first", ca + cert + key, 2},
+		{"in quotes, with line breaks written out", strconv.Quote(cert + key), 1},
+	} {
+		t.Run(tt.claim, func(t *testing.T) {
+			t.Parallel()
+			both := f.raw(strings.ReplaceAll(tt.claim, " ", "_"), []byte(tt.content))
+			for _, files := range [][2]string{{both, both}, {both, keyFile}, {certFile, both}} {
+				pair, err := device.LoadCertificate(files[0], files[1])
+				if err != nil {
+					t.Errorf("%v: %v", files, err)
+					continue
+				}
+				own := must(x509.ParseCertificate(pair.Certificate[0]))
+				if own.Subject.CommonName != "lwtThing" || !own.Equal(pair.Leaf) || files[0] == both && len(pair.Certificate) != tt.chain {
+					t.Errorf("%v: %d certificates, first %s", files, len(pair.Certificate), own.Subject)
+				}
+			}
+			if _, err := device.LoadRoots(both); err != nil {
+				t.Errorf("as roots: %v", err)
+			}
+		})
+	}
+	encrypted := f.raw("encrypted.pem", []byte(cert+strings.ReplaceAll(key, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY")))
+	_, err := device.LoadCertificate(encrypted, encrypted)
+	wantFailure(t, err, failure{device.BadCredentials, "encrypted.pem is encrypted", "openssl pkey -in " + encrypted})
+}
+
 func TestCredentialErrors(t *testing.T) {
 	t.Parallel()
 	pki := brokertest.NewPKI(t)
@@ -107,11 +149,14 @@ func TestCredentialErrors(t *testing.T) {
 		{"a certificate that is not there", "missing.crt", key, "certificate missing.crt: no such file", "describe-certificate"},
 		{"a key that is not there", cert, "missing.key", "private key missing.key: no such file", "certs/"},
 		{"a folder", f.dir, key, "certificate: read " + f.dir, "may read"},
-		{"a DER file", f.raw("cert.der", []byte{0x30, 0x82}), key, "cert.der is not in PEM format", "openssl x509 -inform der"},
+		{"a DER file that breaks off", f.raw("cert.der", []byte{0x30, 0x82}), key, "cert.der is not in PEM format", "-----BEGIN"},
 		{"a damaged certificate", f.write("bad.crt", &pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30}}), key, "bad.crt: x509: ", "damaged"},
 		{"a damaged key", cert, f.write("bad.key", &pem.Block{Type: "PRIVATE KEY", Bytes: []byte{0x30}}), "bad.key: ", "damaged"},
 		{"files swapped", key, cert, "holds PRIVATE KEY, not CERTIFICATE", "swapped"},
 		{"a certificate in place of the key", cert, cert, "holds CERTIFICATE, not PRIVATE KEY", "swapped"},
+		{"a request in place of the certificate", f.write("lwtThing.csr", &pem.Block{Type: "CERTIFICATE REQUEST", Bytes: []byte{0x30}}), key, "lwtThing.csr holds CERTIFICATE REQUEST, not CERTIFICATE", "give the certificate that was issued"},
+		{"a key of OpenSSH", cert, f.write("a device.key", &pem.Block{Type: "OPENSSH PRIVATE KEY", Bytes: []byte{0x30}}), "a device.key holds OPENSSH PRIVATE KEY, not PRIVATE KEY", "ssh-keygen -p -N '' -m PKCS8 -f '" + f.dir + "/a device.key'"},
+		{"an encrypted key in a file whose name has a space", cert, f.write("the device.key", &pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte{0x30}}), "the device.key is encrypted", "openssl pkey -in '" + f.dir + "/the device.key' -out '"},
 		{"a key of another certificate", cert, otherKey, "private key " + otherKey + " does not belong to certificate " + cert, "CSR"},
 		{"an encrypted key", cert, f.write("enc.key", &pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte{0x30}}), "enc.key is encrypted", "openssl pkey -in"},
 		{
@@ -145,7 +190,7 @@ func TestRootErrors(t *testing.T) {
 	tests := []struct{ name, file, text, hint string }{
 		{"a file that is not there", "missing.pem", "root CA missing.pem: no such file", "https://www.amazontrust.com/repository/AmazonRootCA1.pem"},
 		{"a key", key, "holds PRIVATE KEY, not CERTIFICATE", "swapped"},
-		{"no PEM", f.raw("page.html", []byte("<html>")), "page.html is not in PEM format", "-----BEGIN"},
+		{"no PEM", f.raw("page.html", []byte("<html>")), "page.html is not in PEM format: it is a web page", "curl -fO"},
 		{"a damaged certificate", f.write("bad.pem", &pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30}}), "bad.pem: x509: ", "damaged"},
 	}
 	for _, tt := range tests {

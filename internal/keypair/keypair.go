@@ -17,6 +17,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"lastwill/internal/cli"
+	"lastwill/internal/pemfile"
 )
 
 // maxCommonName is the longest common name of an X.509 subject (RFC 5280,
@@ -116,11 +119,15 @@ func writeNew(path, content string, mode fs.FileMode) error {
 }
 
 func readCSR(path string) (*x509.CertificateRequest, error) {
-	der, err := readPEM(path, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
+	blocks, err := readPEM(path)
 	if err != nil {
 		return nil, err
 	}
-	csr, err := x509.ParseCertificateRequest(der)
+	block := pemfile.Of(blocks, pemfile.Request)
+	if block == nil {
+		return nil, holdsOther(path, pemfile.Request, blocks[0])
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
 	if err == nil {
 		err = csr.CheckSignature()
 	}
@@ -134,17 +141,24 @@ func readCSR(path string) (*x509.CertificateRequest, error) {
 }
 
 func readKey(path string) (crypto.Signer, error) {
-	der, err := readPEM(path, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY")
+	blocks, err := readPEM(path)
 	if err != nil {
 		return nil, err
 	}
-	if key, err := x509.ParseECPrivateKey(der); err == nil {
+	block := pemfile.Key(blocks)
+	switch {
+	case block == nil:
+		return nil, holdsOther(path, pemfile.PrivateKey, blocks[0])
+	case pemfile.Encrypted(block):
+		return nil, fmt.Errorf("%s is encrypted, and a device starts without a passphrase; this removes it: %s", path, pemfile.Decrypt(path))
+	}
+	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
 		return key, nil
 	}
-	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
 		return key, nil
 	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
 		return nil, damaged(path, err)
 	}
@@ -155,27 +169,19 @@ func readKey(path string) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// readPEM returns the first block of one of the types.
-func readPEM(path string, types ...string) ([]byte, error) {
-	rest, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+func readPEM(path string) ([]*pem.Block, error) {
+	blocks, err := pemfile.Read(path)
+	switch hint := cli.Hint(err); {
+	case hint != "":
+		return nil, fmt.Errorf("%w: %s", err, hint)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: make it readable, or name another folder", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	for {
-		var block *pem.Block
-		block, rest = pem.Decode(rest)
-		if block == nil {
-			return nil, damaged(path, fmt.Errorf("no PEM block %q", types[0]))
-		}
-		for _, t := range types {
-			if block.Type == t {
-				return block.Bytes, nil
-			}
-		}
-	}
+	return blocks, err
+}
+
+func holdsOther(path, want string, got *pem.Block) error {
+	return fmt.Errorf("%s holds %s, not %s: %s", path, got.Type, want, pemfile.Instead(path, got.Type))
 }
 
 func damaged(path string, err error) error {

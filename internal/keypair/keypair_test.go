@@ -101,6 +101,10 @@ func TestEnsureTakesWhatIsThere(t *testing.T) {
 		{"a CSR alone, on a build machine", "", csrPEM(p256), false},
 		{"a key alone gets its CSR", keyPEM(p256), "", true},
 		{"a key as openssl ecparam writes it", "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n" + sec1, csrPEM(p256), false},
+		{"a key with Windows' line breaks and a mark", "\ufeff" + strings.ReplaceAll(keyPEM(p256), "\n", "\r\n"), csrPEM(p256), false},
+		{"key and CSR with line breaks written out", strings.ReplaceAll(keyPEM(p256), "\n", `\n`), strings.ReplaceAll(csrPEM(p256), "\n", `\n`), false},
+		{"a CSR in DER", keyPEM(p256), string(must(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, p256))), false},
+		{"key and CSR in one file, twice", keyPEM(p256) + csrPEM(p256), csrPEM(p256) + keyPEM(p256), false},
 		{"a CSR with text before it", keyPEM(p256), "Certificate Request:\n    Data:\n" + csrPEM(p256), false},
 	}
 	for _, c := range cases {
@@ -139,12 +143,20 @@ func TestEnsureRefuses(t *testing.T) {
 		{"a key without CSR on a build machine", keyPEM(p256), "", false, "lwtThing.csr is missing: run npx cdk synth"},
 		{"a CSR of another key", keyPEM(otherP256), csrPEM(p256), true, "was not made from"},
 		{"a CSR of another kind of key", keyPEM(rsa1024), csrPEM(p256), true, "was not made from"},
-		{"an empty key file", "\n", csrPEM(p256), true, "lwtThing.key is damaged"},
-		{"an empty CSR file", keyPEM(p256), "\n", true, "lwtThing.csr is damaged"},
-		{"a CSR that breaks off", keyPEM(p256), csrPEM(p256)[:80], true, "lwtThing.csr is damaged"},
-		{"a key that breaks off", keyPEM(p256)[:80], "", true, "lwtThing.key is damaged"},
+		{"an empty key file", "\n", csrPEM(p256), true, "lwtThing.key is empty"},
+		{"an encrypted key", strings.ReplaceAll(keyPEM(p256), "PRIVATE", "ENCRYPTED PRIVATE"), csrPEM(p256), true, "lwtThing.key is encrypted, and a device starts without a passphrase; this removes it: openssl pkey -in "},
+		{
+			"a key encrypted the old way", string(pem.EncodeToMemory(&pem.Block{
+				Type: "EC PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,00"}, Bytes: []byte("x"),
+			})), "", true, "lwtThing.key is encrypted",
+		},
+		{"a certificate in place of the key", pemOf("CERTIFICATE", []byte("x")), "", true, "lwtThing.key holds CERTIFICATE, not PRIVATE KEY"},
+		{"a PKCS #12 archive in place of the key", "\x30\x05\x02\x01\x03\x30\x00", "", true, "lwtThing.key is not in PEM format: it is a PKCS #12 archive: openssl pkcs12 -in "},
+		{"an empty CSR file", keyPEM(p256), "\n", true, "lwtThing.csr is empty"},
+		{"a CSR that breaks off", keyPEM(p256), csrPEM(p256)[:80], true, "lwtThing.csr is cut off"},
+		{"a key that breaks off", keyPEM(p256)[:80], "", true, "lwtThing.key is cut off"},
 		{"a CSR with a false signature", keyPEM(p256), pemOf("CERTIFICATE REQUEST", forged), true, "lwtThing.csr is damaged"},
-		{"a key in place of the CSR", keyPEM(p256), keyPEM(p256), true, "lwtThing.csr is damaged"},
+		{"a key in place of the CSR", keyPEM(p256), keyPEM(p256), true, "lwtThing.csr holds PRIVATE KEY, not CERTIFICATE REQUEST: are two file names swapped?"},
 		{"a short RSA key", "", csrPEM(rsa1024), true, "use ECDSA P-256, P-384 or P-521, or RSA of at least 2048 bits"},
 		{"an Ed25519 key", "", csrPEM(ed), true, "use ECDSA P-256, P-384 or P-521, or RSA of at least 2048 bits"},
 	}
