@@ -89,5 +89,5 @@ func (s *stackFlags) name() string {
 	if s.stack != "" {
 		return s.stack
 	}
-	return will.NamesFor(s.environment).Stack
+	return will.NewNames(s.environment).Stack
 }

@@ -222,7 +222,7 @@ func (d *demo) deploy(ctx context.Context) (string, error) {
 	if err := d.cdk(ctx, "deploy", "--app", d.assembly(), "--require-approval", "never"); err != nil {
 		return "", err
 	}
-	stack, err := d.server.CloudFormation.Describe(will.NamesFor("").Stack)
+	stack, err := d.server.CloudFormation.Describe(will.NewNames("").Stack)
 	if err != nil {
 		return "", err
 	}
@@ -278,8 +278,8 @@ func (d *demo) nextMail(ctx context.Context, what string) (mail.Message, error) 
 
 // connect plays the device: the stack's certificate, the workstation's key.
 func (d *demo) connect(ctx context.Context) (string, error) {
-	thing := d.stack.Output("ThingName")
-	certificate, err := d.server.IoT.DescribeCertificate(d.stack.Output("CertificateId"))
+	thing := d.stack.Output(will.OutputThingName)
+	certificate, err := d.server.IoT.DescribeCertificate(d.stack.Output(will.OutputCertificateID))
 	if err != nil {
 		return "", err
 	}
@@ -295,8 +295,8 @@ func (d *demo) connect(ctx context.Context) (string, error) {
 	roots.AppendCertsFromPEM(d.server.IoT.RootCA())
 	d.config = device.Config{
 		Endpoint: d.server.IoT.Address(), Roots: roots, Certificate: pair, ClientID: thing,
-		ConnectedTopic: d.stack.Output("ConnectedTopic"),
-		Will:           device.Message{Topic: d.stack.Output("WillTopic"), Payload: will.Payload(thing), QoS: will.QoS},
+		ConnectedTopic: d.stack.Output(will.OutputConnectedTopic),
+		Will:           device.Message{Topic: d.stack.Output(will.OutputWillTopic), Payload: will.Payload(thing), QoS: will.QoS},
 	}
 	if d.device, err = device.Connect(ctx, d.config); err != nil {
 		return "", err
@@ -331,7 +331,7 @@ func (d *demo) vanish(ctx context.Context) (string, error) {
 		return "", err
 	}
 	d.story.happened("rule matched", matched.Time, matched.Rule, nil)
-	executed, err := d.await(ctx, "copy", onTopic(d.stack.Output("ExecutedTopic")))
+	executed, err := d.await(ctx, "copy", onTopic(d.stack.Output(will.OutputExecutedTopic)))
 	if err != nil {
 		return "", err
 	}
@@ -352,7 +352,7 @@ func (d *demo) exactlyOne(ctx context.Context) error {
 	}
 	counts := map[string]int{
 		"Will Messages": d.events.count(func(e iot.Event) bool { return e.Message != nil && e.Kind == iot.Published && e.Message.Will }),
-		"copies":        d.events.count(onTopic(d.stack.Output("ExecutedTopic"))),
+		"copies":        d.events.count(onTopic(d.stack.Output(will.OutputExecutedTopic))),
 		"e-mails":       len(d.server.Mailbox.List()) - 1, // the first was the confirmation
 	}
 	for what, n := range counts {

@@ -67,7 +67,7 @@ func runEphemeral(ctx context.Context, args []string, s cli.Streams) (err error)
 	if flags.NArg() > 0 || *name == "" {
 		return cli.WithHint(cli.Usagef("give -name and no other arguments"), "lwt ephemeral -h shows the flags")
 	}
-	environment, err := will.EnvironmentFor(*name)
+	environment, err := will.NewEnvironment(*name)
 	if err != nil {
 		return cli.WithHint(cli.Usagef("%w", err), "name it yourself: -name pr-123")
 	}
@@ -112,7 +112,7 @@ func destroyEphemeral(ctx context.Context, config aws.Config, environment string
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyTime)
 	defer cancel()
 	err := errors.Join(
-		makeWay(ctx, config, will.NamesFor(environment).Stack, s),
+		makeWay(ctx, config, will.NewNames(environment).Stack, s),
 		runCDK(ctx, s.Err, append([]string{"destroy", "--force"}, cdkArgs...)...),
 	)
 	items, problem := leftovers.Find(ctx, leftovers.Options{AWS: config, Environment: environment})

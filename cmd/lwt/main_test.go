@@ -104,7 +104,7 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 		ts.Check(err)
 	},
 	"disable": func(w *world, ts *testscript.TestScript, _ []string) {
-		ts.Check(w.server.IoT.SetTopicRuleDisabled(will.NamesFor("").Rule, true))
+		ts.Check(w.server.IoT.SetTopicRuleDisabled(will.NewNames("").Rule, true))
 	},
 	"says": func(_ *world, ts *testscript.TestScript, args []string) {
 		ticker := time.NewTicker(5 * time.Millisecond)
@@ -166,7 +166,7 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 		ts.Check(w.server.IoT.AttachThingPrincipal(checkLeft, certificate.ARN))
 		_, err = w.server.SQS.CreateQueue(checkLeft, nil)
 		ts.Check(err)
-		ts.Check(w.server.IoT.Publish(context.Background(), will.NamesFor("").WillTopic, []byte("{}"), 0, true))
+		ts.Check(w.server.IoT.Publish(context.Background(), will.NewNames("").WillTopic, []byte("{}"), 0, true))
 	},
 	"destroyed": func(w *world, ts *testscript.TestScript, args []string) {
 		ctx, cancel := context.WithTimeout(context.Background(), scriptPatience)
@@ -197,7 +197,7 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 		url, err := w.server.SQS.GetQueueURL(checkLeft)
 		ts.Check(err)
 		ts.Check(w.server.SQS.DeleteQueue(url))
-		ts.Check(w.server.IoT.Publish(context.Background(), will.NamesFor("").WillTopic, nil, 0, true))
+		ts.Check(w.server.IoT.Publish(context.Background(), will.NewNames("").WillTopic, nil, 0, true))
 	},
 	"unchanged": func(w *world, ts *testscript.TestScript, _ []string) {
 		if now := w.server.Leftovers(); !slices.Equal(now, w.before) {

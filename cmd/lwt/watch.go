@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -90,7 +89,7 @@ func runWatch(ctx context.Context, args []string, s cli.Streams) error {
 		return watchWeb(ctx, cmp.Or(*address, defaultWeb), *duration, stack, broker, s)
 	}
 	for _, filter := range flags.Args() {
-		if err := checkFilter(filter); err != nil {
+		if err := will.CheckTopicFilter(filter); err != nil {
 			return cli.Usagef("%w", err)
 		}
 	}
@@ -113,23 +112,6 @@ func formatFor(out io.Writer, asJSON bool) func(time.Time, payload.Message) stri
 		return payload.Paragraph
 	}
 	return payload.Line
-}
-
-// checkFilter says what keeps AWS IoT Core from taking a topic filter.
-func checkFilter(filter string) error {
-	levels := strings.Split(filter, "/")
-	for i, level := range levels {
-		if strings.Contains(level, "+") && level != "+" || strings.Contains(level, "#") && (level != "#" || i < len(levels)-1) {
-			return fmt.Errorf("topic filter %q: + must be a whole level, # the whole last one", filter)
-		}
-	}
-	switch {
-	case filter == "":
-		return errors.New("a topic filter is empty: give a topic such as /last/will/topic")
-	case len(filter) > will.MaxTopicBytes || len(levels)-1 > will.MaxTopicSlashes:
-		return fmt.Errorf("topic filter %q: AWS IoT Core takes at most %d bytes and %d slashes", filter, will.MaxTopicBytes, will.MaxTopicSlashes)
-	}
-	return nil
 }
 
 // A watching prints the messages of topic filters.
@@ -156,7 +138,7 @@ func newWatch(ctx context.Context, broker brokerFlags, stack stackFlags, filters
 		return nil, err
 	}
 	if len(filters) == 0 {
-		names := will.NamesFor(stack.environment)
+		names := will.NewNames(stack.environment)
 		filters = []string{names.WillTopic, names.ConnectedTopic, names.ExecutedTopic}
 	}
 	if stack.stack != "" {

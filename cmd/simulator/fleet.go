@@ -112,7 +112,7 @@ func (o fleetOptions) validate() error {
 	}
 	_, err := parseShares(o.shares)
 	connection := o.options
-	connection.topic = cmp.Or(o.topic, will.NamesFor("").ConnectedTopic)
+	connection.topic = cmp.Or(o.topic, will.NewNames("").ConnectedTopic)
 	return errors.Join(err, connection.validateConnection())
 }
 
@@ -184,7 +184,7 @@ func (o fleetOptions) fleet(ctx context.Context) (fleet.Config, error) {
 	}
 	kill := slices.ContainsFunc(shares, func(s fleet.Share) bool { return s.End == fleet.Kill })
 	one := o.options
-	one.topic = cmp.Or(o.topic, will.NamesFor("").ConnectedTopic)
+	one.topic = cmp.Or(o.topic, will.NewNames("").ConnectedTopic)
 	if kill {
 		one.end = endKill
 	}

@@ -18,6 +18,7 @@ import (
 
 	endtoend "lastwill/internal/check" // its tests have a function check
 	"lastwill/internal/cli"
+	"lastwill/internal/will"
 )
 
 // inLambda reports whether AWS Lambda started the program (developer guide,
@@ -44,7 +45,7 @@ const (
 
 // A request is what the stack's template says of the check.
 type request struct {
-	Target endtoend.Target
+	Target will.Target
 	// LimitSeconds bounds how long the check is tried. Rules, policies and roles
 	// that were just made are not known everywhere at once.
 	LimitSeconds string
@@ -90,7 +91,7 @@ func read(e cfn.Event) (r request, limit time.Duration, err error) {
 }
 
 // checkUntil tries until the check passes or its time is over.
-func checkUntil(ctx context.Context, t endtoend.Target, limit time.Duration) error {
+func checkUntil(ctx context.Context, t will.Target, limit time.Duration) error {
 	end := time.Now().Add(limit)
 	for attempt := 1; ; attempt++ {
 		err := checkOnce(ctx, t, limit, end)
@@ -112,7 +113,7 @@ func checkUntil(ctx context.Context, t endtoend.Target, limit time.Duration) err
 }
 
 // checkOnce gives each link a quarter of the time, so that a second attempt has some.
-func checkOnce(ctx context.Context, t endtoend.Target, limit time.Duration, end time.Time) error {
+func checkOnce(ctx context.Context, t will.Target, limit time.Duration, end time.Time) error {
 	ctx, cancel := context.WithDeadlineCause(ctx, end, fmt.Errorf("it took longer than %s", limit))
 	defer cancel()
 	report, err := endtoend.Run(ctx, endtoend.Options{
@@ -137,7 +138,7 @@ func shortened(err error) error {
 	return errors.New(strings.ToValidUTF8(text[:min(len(text), maxReason)], ""))
 }
 
-func sweep(ctx context.Context, t endtoend.Target) {
+func sweep(ctx context.Context, t will.Target) {
 	ctx, cancel := context.WithTimeout(ctx, sweeping)
 	defer cancel()
 	removed, err := endtoend.Sweep(ctx, fromEnvironment(), t)

@@ -161,7 +161,7 @@ func (o *options) connectionFlags(flags *flag.FlagSet) {
 	text(flags, &o.cert, "", "c", "cert")
 	text(flags, &o.key, "", "k", "key")
 	text(flags, &o.message, will.ConnectedMessage, "M", "message")
-	text(flags, &o.willTopic, will.NamesFor("").WillTopic, "will-topic")
+	text(flags, &o.willTopic, will.NewNames("").WillTopic, "will-topic")
 	for _, name := range []string{"p", "port"} {
 		flags.IntVar(&o.port, name, 0, "")
 	}

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { cdktest.Main(m) }
 
 // props are those of the scenario, changed.
 func props(change func(*alert.Props)) alert.Props {
-	names := will.NamesFor("")
+	names := will.NewNames("")
 	p := alert.Props{
 		RuleName:      names.Rule,
 		SQL:           will.SQL(names.WillTopic),

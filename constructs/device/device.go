@@ -6,7 +6,6 @@ package device
 import (
 	"errors"
 	"fmt"
-	"regexp"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiot"
@@ -134,9 +133,6 @@ func policyDocument(prefix string, props Props) map[string]any {
 	}
 }
 
-// thingName is what CreateThing takes.
-var thingName = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
-
 // CheckNames returns all that is wrong with the names of things.
 func CheckNames(names []string) error {
 	if len(names) == 0 {
@@ -145,9 +141,7 @@ func CheckNames(names []string) error {
 	var problems []error
 	seen := map[string]bool{}
 	for _, name := range names {
-		if !thingName.MatchString(name) {
-			problems = append(problems, fmt.Errorf("thing name %q: use 1 to 128 letters, digits, colons, underscores and hyphens", name))
-		}
+		problems = append(problems, will.CheckThingName(name))
 		if seen[name] {
 			problems = append(problems, fmt.Errorf("thing name %q is given twice: name each thing once", name))
 		}

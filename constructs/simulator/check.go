@@ -129,22 +129,34 @@ func (c *Check) addResource(scope constructs.Construct, props CheckProps, timeou
 			"ServiceTimeout": serviceTimeout.Seconds(),
 			"LimitSeconds":   props.Limit.Seconds(),
 			"Fingerprint":    fingerprint(scope, props),
-			// The names are those of check.Target in JSON.
-			"Target": map[string]any{
-				"stack":          awscdk.Stack_Of(scope).StackName(),
-				"thing":          props.Thing,
-				"policy":         props.Devices.Policy.Ref(),
-				"rule":           props.Alert.Rule.Ref(),
-				"snsTopic":       props.Alert.Topic.TopicArn(),
-				"errorLog":       props.Alert.ErrorLog.Ref(),
-				"willTopic":      props.WillTopic,
-				"connectedTopic": props.ConnectedTopic,
-				"executedTopic":  props.ExecutedTopic,
-			},
+			"Target": target(will.Target{
+				Stack:          *awscdk.Stack_Of(scope).StackName(),
+				Thing:          props.Thing,
+				Policy:         *props.Devices.Policy.Ref(),
+				Rule:           *props.Alert.Rule.Ref(),
+				SNSTopic:       *props.Alert.Topic.TopicArn(),
+				ErrorLog:       *props.Alert.ErrorLog.Ref(),
+				WillTopic:      props.WillTopic,
+				ConnectedTopic: props.ConnectedTopic,
+				ExecutedTopic:  props.ExecutedTopic,
+			}),
 		},
 	})
 	// The topic's policy can keep the rule from publishing.
 	c.Resource.Node().AddDependency(props.Alert.Topic)
+}
+
+// target is what jsii takes for the JSON of a target; the CDK's tokens in it are
+// texts, and stay whole.
+func target(t will.Target) (properties map[string]any) {
+	text, err := json.Marshal(t)
+	if err == nil {
+		err = json.Unmarshal(text, &properties)
+	}
+	if err != nil {
+		panic(fmt.Errorf("target of the check: %w", err)) // texts always marshal
+	}
+	return properties
 }
 
 // fingerprint changes when anything changes that can break the alert: a custom
@@ -214,7 +226,7 @@ type Permission struct{ Actions, Resources []string }
 // (service authorization reference, AWS IoT and Amazon SNS). A certificate's ARN is
 // not known before it is made, and which policy is attached to it cannot be limited.
 func CheckPermissions(s CheckScope) []Permission {
-	own := will.CheckPrefix(s.Thing) + "*"
+	own := will.NewCheckPrefix(s.Thing) + "*"
 	on := func(resources []string, actions ...string) Permission { return Permission{actions, resources} }
 	return []Permission{
 		on([]string{"*"}, "iot:DescribeEndpoint", "iot:CreateCertificateFromCsr", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal", "iot:ListThingPrincipals", "sns:Unsubscribe"),

@@ -69,7 +69,7 @@ type Config struct {
 
 // DefaultConfig is the scenario, but for the e-mail address.
 func DefaultConfig() Config {
-	names := will.NamesFor("")
+	names := will.NewNames("")
 	return Config{
 		Things:         []string{will.ThingName},
 		WillTopic:      names.WillTopic,
@@ -138,7 +138,7 @@ func configFrom(context map[string]any, origin string, settings map[string]any) 
 
 // Names are the environment's physical names.
 func (c Config) Names() will.Names {
-	n := will.NamesFor(c.Environment)
+	n := will.NewNames(c.Environment)
 	n.WillTopic = n.Topic(c.WillTopic)
 	n.ConnectedTopic = n.Topic(c.ConnectedTopic)
 	n.ExecutedTopic = n.Topic(c.ExecutedTopic)
@@ -183,7 +183,7 @@ func (c Config) problems() Problems {
 	topics := []struct{ key, name string }{
 		{"willTopic", names.WillTopic}, {"connectedTopic", names.ConnectedTopic}, {"executedTopic", names.ExecutedTopic},
 	}
-	unnamed := will.NamesFor("")
+	unnamed := will.NewNames("")
 	for i, t := range topics {
 		p.add(t.key, will.CheckTopicName(t.name))
 		if c.Environment != "" && slices.Contains([]string{unnamed.WillTopic, unnamed.ConnectedTopic, unnamed.ExecutedTopic}, t.name) {

@@ -70,7 +70,7 @@ func parse(t *testing.T, raw []byte) template {
 
 func noWildcards(t *testing.T, tpl template, c monitoring.Config) {
 	seen := 0
-	own := will.CheckPrefix(c.Names().Thing(c.Things[0])) + "*"
+	own := will.NewCheckPrefix(c.Names().Thing(c.Things[0])) + "*"
 	for id, r := range tpl.Resources {
 		for _, s := range statements(r.Properties) {
 			seen++

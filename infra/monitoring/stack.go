@@ -122,18 +122,18 @@ func addOutputs(stack awscdk.Stack, c Config, devices *device.Devices, alarm *al
 		certificates = append(certificates, *certificate.Ref())
 	}
 	for _, o := range []struct{ id, value, description string }{
-		{"ThingName", strings.Join(things, ","), "Things; each one's client ID is its name"},
-		{"CertificateId", strings.Join(certificates, ","), "Certificates, in the order of the things"},
-		{"PolicyName", *devices.Policy.Ref(), "IoT policy of the things"},
-		{"RuleName", *alarm.Rule.Ref(), "Topic rule that selects the Will Messages"},
-		{"SNSTopicArn", *alarm.Topic.TopicArn(), "SNS topic of the e-mails"},
-		{"ErrorLogGroup", *alarm.ErrorLog.Ref(), "Log group of the rule's failed actions"},
-		{"WillTopic", names.WillTopic, "MQTT topic of the Will Messages"},
-		{"ConnectedTopic", names.ConnectedTopic, "MQTT topic of the connected messages"},
-		{"ExecutedTopic", names.ExecutedTopic, "MQTT topic of the rule's copies"},
-		{"SimulatorAsset", *program.S3ObjectUrl(), "Zip of the simulator program for Linux, which is named bootstrap"},
-		{"CertificateCommand", certificateCommand(c.Certs, things[0], certificates[0]), "Fetches the first thing's certificate"},
-		{"SimulatorCommand", simulatorCommand(c, things[0]), "Plays the first thing, once its certificate is there"},
+		{will.OutputThingName, strings.Join(things, ","), "Things; each one's client ID is its name"},
+		{will.OutputCertificateID, strings.Join(certificates, ","), "Certificates, in the order of the things"},
+		{will.OutputPolicyName, *devices.Policy.Ref(), "IoT policy of the things"},
+		{will.OutputRuleName, *alarm.Rule.Ref(), "Topic rule that selects the Will Messages"},
+		{will.OutputSNSTopicARN, *alarm.Topic.TopicArn(), "SNS topic of the e-mails"},
+		{will.OutputErrorLogGroup, *alarm.ErrorLog.Ref(), "Log group of the rule's failed actions"},
+		{will.OutputWillTopic, names.WillTopic, "MQTT topic of the Will Messages"},
+		{will.OutputConnectedTopic, names.ConnectedTopic, "MQTT topic of the connected messages"},
+		{will.OutputExecutedTopic, names.ExecutedTopic, "MQTT topic of the rule's copies"},
+		{will.OutputSimulatorAsset, *program.S3ObjectUrl(), "Zip of the simulator program for Linux, which is named bootstrap"},
+		{will.OutputCertificateCommand, certificateCommand(c.Certs, things[0], certificates[0]), "Fetches the first thing's certificate"},
+		{will.OutputSimulatorCommand, simulatorCommand(c, things[0]), "Plays the first thing, once its certificate is there"},
 	} {
 		awscdk.NewCfnOutput(stack, jsii.String(o.id), &awscdk.CfnOutputProps{
 			Value:       jsii.String(o.value),
@@ -150,7 +150,7 @@ func certificateCommand(certs, thing, certificateID string) string {
 // simulatorCommand is the scenario's sample command, with the flags that the
 // configuration asks for beyond it.
 func simulatorCommand(c Config, thing string) string {
-	names, usual := c.Names(), will.NamesFor("")
+	names, usual := c.Names(), will.NewNames("")
 	// CloudFormation has no attribute for the endpoint.
 	command := []string{
 		"go run ./cmd/simulator",

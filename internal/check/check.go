@@ -17,7 +17,7 @@
 //     sns:Subscribe, Unsubscribe, ListSubscriptionsByTopic;
 //   - logs:FilterLogEvents on the log group of failed actions.
 //
-// Everything that it makes has a name that begins with will.CheckPrefix, but the
+// Everything that it makes has a name that begins with will.NewCheckPrefix, but the
 // certificate: it has no name, and is attached to the thing.
 package check
 
@@ -46,7 +46,7 @@ type Options struct {
 	// Required.
 	AWS aws.Config
 	// Target is what to check; TargetOf reads it from a stack. Required.
-	Target Target
+	Target will.Target
 	// Modes are the ways to vanish, in order, each once. Default: Drop.
 	Modes []Mode
 	// Endpoint is the message broker. Default: the account's.
@@ -88,7 +88,7 @@ func (o Options) Validate() error {
 	if o.Patience < 0 || o.Quiet < 0 {
 		return errors.New("times to wait cannot be negative")
 	}
-	return o.Target.validate()
+	return o.Target.Check()
 }
 
 // A Link is a part of the way from the device to whoever is subscribed.
@@ -138,7 +138,7 @@ type Step struct {
 
 // A Report is what a check found.
 type Report struct {
-	Target Target `json:"target"`
+	Target will.Target `json:"target"`
 	// Name of the check: that of its thing, its queue and its certificate.
 	Name     string `json:"name"`
 	Endpoint string `json:"endpoint"`
@@ -202,7 +202,7 @@ type check struct {
 }
 
 func newCheck(o Options) *check {
-	name := will.CheckName(o.Target.Thing)
+	name := will.NewCheckName(o.Target.Thing)
 	return &check{
 		Options: o, clients: newClients(o.AWS), name: name, seen: newSightings(name),
 		report: &Report{Target: o.Target, Name: name},

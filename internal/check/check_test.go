@@ -54,7 +54,7 @@ type bench struct {
 	*localaws.Server
 	aws    aws.Config
 	iot    *iot.Client
-	target check.Target
+	target will.Target
 	roots  *x509.CertPool
 	// before is what was there before any check.
 	before []string
@@ -327,7 +327,7 @@ func (b *bench) forge(t *testing.T) {
 	things, err := b.iot.ListThings(deadline(t), &iot.ListThingsInput{})
 	must(t, err)
 	for _, thing := range things.Things {
-		if strings.HasPrefix(*thing.ThingName, will.CheckPrefix(will.ThingName)) {
+		if strings.HasPrefix(*thing.ThingName, will.NewCheckPrefix(will.ThingName)) {
 			_, err := iotdataplane.NewFromConfig(b.aws).Publish(deadline(t), &iotdataplane.PublishInput{
 				Topic: &b.target.WillTopic, Payload: will.Payload(*thing.ThingName + "-disconnect"),
 			})

@@ -25,7 +25,7 @@ const abandoned = MaxDuration + 10*time.Minute
 // target's IoT policy, which could else not be deleted, thing, queue and
 // subscription. It must not run beside a check. It returns their names. Checks that
 // may make no queue are not found.
-func Sweep(ctx context.Context, config aws.Config, t Target) ([]string, error) {
+func Sweep(ctx context.Context, config aws.Config, t will.Target) ([]string, error) {
 	return newCheck(Options{AWS: config, Target: t}).sweep(ctx, 0)
 }
 
@@ -62,7 +62,7 @@ func (c *check) sweep(ctx context.Context, age time.Duration) ([]string, error) 
 		for _, s := range page.Subscriptions {
 			queue := aws.ToString(s.Endpoint)
 			name := queue[strings.LastIndex(queue, ":")+1:]
-			if aws.ToString(s.Protocol) == "sqs" && strings.HasPrefix(name, will.CheckPrefix(c.Target.Thing)) {
+			if aws.ToString(s.Protocol) == "sqs" && strings.HasPrefix(name, will.NewCheckPrefix(c.Target.Thing)) {
 				left[name] = s.SubscriptionArn
 			}
 		}

@@ -11,57 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
 	"lastwill/internal/cli"
+	"lastwill/internal/will"
 )
-
-// A Target is what a check is about: the parts of a stack, by name.
-type Target struct {
-	// Stack that the parts are of. Default: none is named.
-	Stack string `json:"stack,omitempty"`
-	// Thing is one of the stack's; its name begins the names of all that the check
-	// makes. Required.
-	Thing string `json:"thing"`
-	// Policy is the IoT policy of the things. Required.
-	Policy string `json:"policy"`
-	// Rule is the topic rule. Required.
-	Rule string `json:"rule"`
-	// SNSTopic is the ARN of the SNS topic. Required.
-	SNSTopic string `json:"snsTopic"`
-	// ErrorLog is the log group of the rule's failed actions. Required.
-	ErrorLog string `json:"errorLog"`
-	// WillTopic, ConnectedTopic and ExecutedTopic are MQTT topics. Required.
-	WillTopic      string `json:"willTopic"`
-	ConnectedTopic string `json:"connectedTopic"`
-	ExecutedTopic  string `json:"executedTopic"`
-}
-
-// outputs are the outputs of a stack that make a Target.
-func (t *Target) outputs() []struct {
-	name string
-	into *string
-} {
-	return []struct {
-		name string
-		into *string
-	}{
-		{"ThingName", &t.Thing},
-		{"PolicyName", &t.Policy},
-		{"RuleName", &t.Rule},
-		{"SNSTopicArn", &t.SNSTopic},
-		{"ErrorLogGroup", &t.ErrorLog},
-		{"WillTopic", &t.WillTopic},
-		{"ConnectedTopic", &t.ConnectedTopic},
-		{"ExecutedTopic", &t.ExecutedTopic},
-	}
-}
-
-func (t Target) validate() error {
-	for _, o := range t.outputs() {
-		if *o.into == "" {
-			return fmt.Errorf("the target of the check has no %s", o.name)
-		}
-	}
-	return nil
-}
 
 // StackOf describes the stack of a name, nil if there is none.
 func StackOf(ctx context.Context, client *cloudformation.Client, name string) (*types.Stack, error) {
@@ -78,8 +29,8 @@ func StackOf(ctx context.Context, client *cloudformation.Client, name string) (*
 }
 
 // TargetOf reads the outputs of a deployed stack.
-func TargetOf(ctx context.Context, config aws.Config, stack string) (Target, error) {
-	t := Target{Stack: stack}
+func TargetOf(ctx context.Context, config aws.Config, stack string) (will.Target, error) {
+	t := will.Target{Stack: stack}
 	found, err := StackOf(ctx, cloudformation.NewFromConfig(config), stack)
 	if err != nil {
 		return t, credentialsHint(fmt.Errorf("read stack %s: %w", stack, err))
@@ -92,14 +43,11 @@ func TargetOf(ctx context.Context, config aws.Config, stack string) (Target, err
 	for _, output := range found.Outputs {
 		values[aws.ToString(output.OutputKey)] = aws.ToString(output.OutputValue)
 	}
-	for _, o := range t.outputs() {
-		*o.into = values[o.name]
-		if *o.into == "" {
-			return t, cli.WithHint(fmt.Errorf("stack %s (%s) has no output %s", stack, found.StackStatus, o.name),
-				"it must be a stack of this app, and its deployment must have ended well")
-		}
+	t = will.NewTarget(stack, values)
+	if missing, ok := errors.AsType[*will.MissingOutputError](t.Check()); ok {
+		return t, cli.WithHint(fmt.Errorf("stack %s (%s) has no output %s", stack, found.StackStatus, missing.Output),
+			"it must be a stack of this app, and its deployment must have ended well")
 	}
-	t.Thing, _, _ = strings.Cut(t.Thing, ",")
 	return t, nil
 }
 

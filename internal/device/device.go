@@ -106,7 +106,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	names := will.NamesFor("")
+	names := will.NewNames("")
 	if c.Proxy == nil {
 		c.Proxy = http.ProxyFromEnvironment
 	}

@@ -57,7 +57,7 @@ const PendingSubscription = "pending subscription"
 // Options of a search.
 type Options struct {
 	AWS aws.Config
-	// Environment as will.NamesFor takes it.
+	// Environment as will.NewNames takes it.
 	Environment string
 	// Assets also lists the objects of the bootstrap bucket, which carry no
 	// environment's name: all CDK apps of account and region share it.
@@ -67,7 +67,7 @@ type Options struct {
 // Find lists what is there, in the order in which it can be removed.
 func Find(ctx context.Context, o Options) ([]Item, error) {
 	f := &finder{
-		Options: o, names: will.NamesFor(o.Environment), iot: iot.NewFromConfig(o.AWS),
+		Options: o, names: will.NewNames(o.Environment), iot: iot.NewFromConfig(o.AWS),
 		foreign: map[string]bool{},
 	}
 	f.generated = regexp.MustCompile(`^` + regexp.QuoteMeta(f.names.Stack) + `-[A-Za-z0-9]+-[A-Za-z0-9]+$`)
@@ -132,7 +132,7 @@ func (f *finder) stacks(ctx context.Context) error {
 				f.add("stack", *s.StackName, string(s.StackStatus), "npx cdk destroy --force%s", context)
 			default:
 				for _, o := range s.Outputs {
-					if aws.ToString(o.OutputKey) == "ThingName" {
+					if aws.ToString(o.OutputKey) == will.OutputThingName {
 						for _, thing := range strings.Split(aws.ToString(o.OutputValue), ",") {
 							f.foreign[thing] = true
 						}
@@ -147,10 +147,7 @@ func (f *finder) stacks(ctx context.Context) error {
 // isThing tells the names of the environment's things, and of all that checks of
 // them make.
 func (f *finder) isThing(name string) bool {
-	thing, _, isCheck := cutLast(name, "-check-")
-	if !isCheck {
-		thing = name
-	}
+	thing, _ := will.CutCheck(name)
 	if f.foreign[thing] {
 		return false
 	}
@@ -499,7 +496,8 @@ func (f *finder) queues(ctx context.Context) error {
 			return err
 		}
 		for _, url := range page.QueueUrls {
-			if _, name, _ := cutLast(url, "/"); strings.Contains(name, "-check-") && f.isThing(name) {
+			_, name, _ := cutLast(url, "/")
+			if _, found := will.CutCheck(name); found && f.isThing(name) {
 				f.add("queue", name, "of a check", "aws sqs delete-queue --queue-url %s", url)
 			}
 		}

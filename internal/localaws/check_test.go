@@ -239,7 +239,7 @@ func TestAnUpdateThatAlertsNobodyIsTakenBack(t *testing.T) {
 	if n := c.logged(t, "the stack is being rolled back"); n != 1 {
 		t.Errorf("the rollback asked the check %d times", n)
 	}
-	if rule, err := c.IoT.GetTopicRule(will.NamesFor("").Rule); err != nil || rule.Payload.RuleDisabled {
+	if rule, err := c.IoT.GetTopicRule(will.NewNames("").Rule); err != nil || rule.Payload.RuleDisabled {
 		t.Errorf("the rule is %+v, %v", rule, err)
 	}
 	c.ofTheStack(t)
@@ -253,7 +253,7 @@ func TestWhatAKilledCheckLeftGoesWithTheStack(t *testing.T) {
 	stack, err := c.deployChecked(t, func(template) {})
 	check(t, err)
 	c.confirm(t)
-	name := will.CheckName(will.ThingName)
+	name := will.NewCheckName(will.ThingName)
 	_, arn := c.certify(t, name)
 	_, err = c.IoT.CreateThing(name, nil)
 	check(t, err)

@@ -18,7 +18,7 @@ import (
 	"lastwill/internal/will"
 )
 
-var names = will.NamesFor("")
+var names = will.NewNames("")
 
 // What a device may not do ends its connection, and its will tells so: nothing
 // of the refused message is seen.

@@ -74,7 +74,7 @@ func connectPacket(clientID string, changes ...func(*packets.ConnectPacket)) *pa
 	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	p.ProtocolName, p.ProtocolVersion = "MQTT", 4
 	p.ClientIdentifier, p.CleanSession, p.Keepalive = clientID, true, 30
-	p.WillFlag, p.WillTopic, p.WillMessage = true, will.NamesFor("").WillTopic, will.Payload(clientID)
+	p.WillFlag, p.WillTopic, p.WillMessage = true, will.NewNames("").WillTopic, will.Payload(clientID)
 	for _, change := range changes {
 		change(p)
 	}

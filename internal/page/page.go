@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"lastwill/internal/will"
 )
 
 // Options of a Page. What is nil is not shown.
@@ -249,7 +251,7 @@ func (p *Page) subscribe(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	after := p.history.position()
-	err := checkFilter(in.Filter)
+	err := will.CheckTopicFilter(in.Filter)
 	if err == nil && p.options.Subscribe != nil {
 		err = p.options.Subscribe(r.Context(), in.Filter)
 	}
@@ -296,7 +298,7 @@ func (p *Page) unsubscribe(w http.ResponseWriter, r *http.Request) {
 // want has messages on the filters of a stream come until done is called.
 func (p *Page) want(ctx context.Context, filters []string) (done func(), err error) {
 	for _, f := range filters {
-		err := checkFilter(f)
+		err := will.CheckTopicFilter(f)
 		if err == nil && p.options.Subscribe != nil {
 			err = p.options.Subscribe(ctx, f)
 		}

@@ -3,7 +3,6 @@ package page
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"lastwill/internal/iotsql"
-	"lastwill/internal/will"
 )
 
 // The stream sends what happened in batches, each at most maxBatch events: of
@@ -143,29 +141,6 @@ func wantedBy(filters []string) func(*entry) bool {
 func Subscribed(filter, topic string) bool {
 	parent, isTree := strings.CutSuffix(filter, "/#")
 	return iotsql.MatchFilter(filter, topic) || isTree && iotsql.MatchFilter(parent, topic)
-}
-
-// checkFilter says what keeps a text from being a topic filter that AWS IoT Core
-// takes (MQTT 3.1.1, 4.7.1; general reference, message broker limits).
-func checkFilter(filter string) error {
-	levels := strings.Split(filter, "/")
-	for i, level := range levels {
-		switch {
-		case strings.Contains(level, "#") && (level != "#" || i < len(levels)-1):
-			return fmt.Errorf("topic filter %q: # stands alone in the last level", filter)
-		case strings.Contains(level, "+") && level != "+":
-			return fmt.Errorf("topic filter %q: + stands alone in its level", filter)
-		}
-	}
-	switch {
-	case filter == "":
-		return errors.New("the topic filter is empty: # is all topics")
-	case len(filter) > will.MaxTopicBytes:
-		return fmt.Errorf("the topic filter has %d bytes, at most %d are allowed", len(filter), will.MaxTopicBytes)
-	case len(levels)-1 > will.MaxTopicSlashes:
-		return fmt.Errorf("the topic filter has %d slashes, at most %d are allowed", len(levels)-1, will.MaxTopicSlashes)
-	}
-	return nil
 }
 
 // writeBatch writes one event of the stream and reports whether it had to leave

@@ -187,7 +187,7 @@ func (p *Page) serveTimeline(w http.ResponseWriter, r *http.Request) {
 				data.Confirmed++
 			}
 		}
-		if topic := s.Output("ConnectedTopic"); topic != "" {
+		if topic := s.Output(will.OutputConnectedTopic); topic != "" {
 			data.Connected = append(data.Connected, topic)
 		}
 	}
@@ -209,12 +209,12 @@ func (p *Page) serveNothing(w http.ResponseWriter, r *http.Request) {
 
 // names are the topics that the stacks use, the scenario's if none is deployed.
 func (p *Page) names(r *http.Request) (wills, connected, executed string) {
-	n := will.NamesFor("")
+	n := will.NewNames("")
 	wills, connected, executed = n.WillTopic, n.ConnectedTopic, n.ExecutedTopic
 	stacks, _ := p.stacks(r) // the timeline and the Stack view say why
 	for _, s := range stacks {
-		if s.Output("WillTopic") != "" {
-			return s.Output("WillTopic"), s.Output("ConnectedTopic"), s.Output("ExecutedTopic")
+		if s.Output(will.OutputWillTopic) != "" {
+			return s.Output(will.OutputWillTopic), s.Output(will.OutputConnectedTopic), s.Output(will.OutputExecutedTopic)
 		}
 	}
 	return wills, connected, executed

@@ -1,7 +1,8 @@
-// Package will is the contract between a device, the message broker and the
-// topic rule: topics, payloads, the rule's SQL, limits and physical names.
-// The constructs, the simulator and the commands all read it from here, so
-// that they cannot drift apart.
+// Package will is the contract between a device, the message broker, the topic
+// rule and whoever looks at the deployed stack: topics, payloads, the rule's SQL,
+// limits, physical names, the stack's outputs and the check's target. The
+// constructs, the simulator and the commands all read it from here, so that they
+// cannot drift apart. What makes a name is called New..., what validates one Check....
 //
 // The default values are those of the reference scenario: Syed Rehan,
 // "Monitor AWS IoT connections in near-real time using MQTT LWT", AWS IoT blog,
@@ -16,8 +17,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Values of the scenario that carry no environment.
@@ -87,9 +86,9 @@ type Names struct {
 	ExecutedTopic string
 }
 
-// NamesFor returns the names of an environment. The empty environment has the
+// NewNames returns the names of an environment. The empty environment has the
 // scenario's exact names.
-func NamesFor(environment string) Names {
+func NewNames(environment string) Names {
 	dash, underscore := "", ""
 	if environment != "" {
 		dash = "-" + environment
@@ -109,7 +108,7 @@ func NamesFor(environment string) Names {
 
 // maxEnvironment is what the shortest limit of all names leaves, that of the
 // SNS topic.
-var maxEnvironment = maxSNSTopicName - len(NamesFor("x").SNSTopic) + 1
+var maxEnvironment = maxSNSTopicName - len(NewNames("x").SNSTopic) + 1
 
 // environment has no underscores, which stack names lack, and no repeated
 // hyphens. The rule's name has an underscore for each hyphen, so anything looser
@@ -131,11 +130,11 @@ const maxEphemeral = 32
 
 var notInEnvironment = regexp.MustCompile(`[^a-zA-Z0-9]+`)
 
-// EnvironmentFor makes the name of an environment from that of a branch or the
+// NewEnvironment makes the name of an environment from that of a branch or the
 // like. Each run of characters that it cannot have becomes a hyphen, and what is too
 // long is cut; the name then ends in a hash, so that two branches do not get one
 // environment.
-func EnvironmentFor(branch string) (string, error) {
+func NewEnvironment(branch string) (string, error) {
 	name := strings.Trim(notInEnvironment.ReplaceAllString(branch, "-"), "-")
 	if name == "" {
 		return "", fmt.Errorf("%q has no letter or digit that could name an environment", branch)
@@ -163,25 +162,36 @@ func (n Names) Thing(name string) string {
 	return name + "-" + n.Environment
 }
 
+// checkMark stands in the names of all that checks make, after the thing's name.
+const checkMark = "-check-"
+
 // maxCheckName is the longest name that a check gives to what it makes. The
 // common name of a certificate has the shortest limit (RFC 5280, ub-common-name).
 const maxCheckName = 64
 
-// CheckPrefix begins the names of all that checks of a thing's stack make: things,
-// client IDs and queues. What a check could not remove is found by it.
-func CheckPrefix(thing string) string {
-	const suffix = "-check-"
-	// Things may have colons in their names, queues may not.
-	thing = strings.ReplaceAll(thing, ":", "_")
-	return thing[:min(len(thing), maxCheckName-len(suffix)-checkIDLength)] + suffix
-}
-
 // checkIDLength is how long the part is that tells checks apart.
 const checkIDLength = 10
 
-// CheckName is the name of one check, unlike that of any other.
-func CheckName(thing string) string {
-	return CheckPrefix(thing) + strings.ToLower(rand.Text()[:checkIDLength])
+// NewCheckPrefix begins the names of all that checks of a thing's stack make: things,
+// client IDs and queues. What a check could not remove is found by it.
+func NewCheckPrefix(thing string) string {
+	// Things may have colons in their names, queues may not.
+	thing = strings.ReplaceAll(thing, ":", "_")
+	return thing[:min(len(thing), maxCheckName-len(checkMark)-checkIDLength)] + checkMark
+}
+
+// NewCheckName is the name of one check, unlike that of any other.
+func NewCheckName(thing string) string {
+	return NewCheckPrefix(thing) + strings.ToLower(rand.Text()[:checkIDLength])
+}
+
+// CutCheck returns the thing's part of a name that a check gave; found is false,
+// and thing the whole name, if no check did.
+func CutCheck(name string) (thing string, found bool) {
+	if i := strings.LastIndex(name, checkMark); i >= 0 {
+		return name[:i], true
+	}
+	return name, false
 }
 
 // Payload is the Will Message of a client.
@@ -210,41 +220,6 @@ func ConnectedPayload(message string) []byte {
 // SQL is the topic rule's statement for a will topic.
 func SQL(willTopic string) string {
 	return "SELECT * FROM '" + willTopic + "' WHERE state.reported.last_will = 'yes' AND state.reported.trigger_action = 'on'"
-}
-
-var ruleName = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
-
-// CheckRuleName says what keeps s from being the name of a topic rule (API
-// reference, CreateTopicRule).
-func CheckRuleName(s string) error {
-	if !ruleName.MatchString(s) {
-		return fmt.Errorf("rule name %q: use 1 to 128 letters, digits and underscores", s)
-	}
-	return nil
-}
-
-// CheckTopicName says what keeps s from being the name of an MQTT topic that a
-// device may publish to on AWS IoT Core. It returns nil if nothing does.
-func CheckTopicName(s string) error {
-	switch {
-	case s == "":
-		return fmt.Errorf("topic is empty: give a name such as /last/will/topic")
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Errorf("topic %q has control characters or is not UTF-8: remove them", s)
-	case strings.ContainsAny(s, "+#"):
-		return fmt.Errorf("topic %q has a wildcard: name one topic, without + and #", s)
-	case strings.HasPrefix(s, "$"):
-		return fmt.Errorf("topic %q is reserved: topics that begin with $ belong to AWS, choose another beginning", s)
-	case strings.Contains(s, "'") || strings.Contains(s, "${"):
-		return fmt.Errorf("topic %q has a quote or ${, which the rule's SQL and templates would read as their own: remove them", s)
-	case strings.ContainsAny(s, "*?"):
-		return fmt.Errorf("topic %q has * or ?, which policies would read as wildcards: remove them", s)
-	case strings.Count(s, "/") > MaxTopicSlashes:
-		return fmt.Errorf("topic %q has %d slashes, AWS IoT Core takes at most %d: shorten it", s, strings.Count(s, "/"), MaxTopicSlashes)
-	case len(s) > MaxTopicBytes:
-		return fmt.Errorf("topic %q has %d bytes, AWS IoT Core takes at most %d: shorten it", s, len(s), MaxTopicBytes)
-	}
-	return nil
 }
 
 func mustJSON(v any) []byte {

@@ -13,10 +13,10 @@ func TestTheScenariosOwnNames(t *testing.T) {
 		Stack: "Lastwill", Rule: "lastWillRule", SNSTopic: "lwtSNSTopic",
 		WillTopic: "/last/will/topic", ConnectedTopic: "/lwt/connected/topic", ExecutedTopic: "/lwt/executed",
 	}
-	if diff := cmp.Diff(want, NamesFor("")); diff != "" {
+	if diff := cmp.Diff(want, NewNames("")); diff != "" {
 		t.Error(diff)
 	}
-	if got := NamesFor("").Thing(ThingName); got != "lwtThing" {
+	if got := NewNames("").Thing(ThingName); got != "lwtThing" {
 		t.Errorf("the thing is %q", got)
 	}
 }
@@ -27,10 +27,10 @@ func TestEveryNameCarriesTheEnvironment(t *testing.T) {
 		Environment: "pr-7", Stack: "Lastwill-pr-7", Rule: "lastWillRule_pr_7", SNSTopic: "lwtSNSTopic-pr-7",
 		WillTopic: "/pr-7/last/will/topic", ConnectedTopic: "/pr-7/lwt/connected/topic", ExecutedTopic: "/pr-7/lwt/executed",
 	}
-	if diff := cmp.Diff(want, NamesFor("pr-7")); diff != "" {
+	if diff := cmp.Diff(want, NewNames("pr-7")); diff != "" {
 		t.Error(diff)
 	}
-	if got := NamesFor("pr-7").Thing(ThingName); got != "lwtThing-pr-7" {
+	if got := NewNames("pr-7").Thing(ThingName); got != "lwtThing-pr-7" {
 		t.Errorf("the thing is %q", got)
 	}
 }
@@ -49,71 +49,30 @@ func TestTheScenariosTexts(t *testing.T) {
 	}
 }
 
-func TestCheckNames(t *testing.T) {
+func TestNamesThatNoCheckGave(t *testing.T) {
+	t.Parallel()
+	if thing, found := CutCheck(ThingName); found || thing != ThingName {
+		t.Errorf("%s, %t", thing, found)
+	}
+}
+
+func TestNewCheckName(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ claim, thing, prefix string }{
 		{"the scenario's", "lwtThing", "lwtThing-check-"},
 		{"a queue's name has no colons", "a:b", "a_b-check-"},
 		{"a certificate's common name has 64 characters", strings.Repeat("x", 128), strings.Repeat("x", 47) + "-check-"},
 	} {
-		name := CheckName(c.thing)
-		if CheckPrefix(c.thing) != c.prefix || !strings.HasPrefix(name, c.prefix) || len(name) != len(c.prefix)+10 {
-			t.Errorf("%s: %s, %s", c.claim, CheckPrefix(c.thing), name)
+		name := NewCheckName(c.thing)
+		if NewCheckPrefix(c.thing) != c.prefix || !strings.HasPrefix(name, c.prefix) || len(name) != len(c.prefix)+10 {
+			t.Errorf("%s: %s, %s", c.claim, NewCheckPrefix(c.thing), name)
 		}
-		if name == CheckName(c.thing) {
+		if thing, found := CutCheck(name); !found || thing+"-check-" != c.prefix {
+			t.Errorf("%s: %s is a check of %s, %t", c.claim, name, thing, found)
+		}
+		if name == NewCheckName(c.thing) {
 			t.Errorf("%s: two checks have the name %s", c.claim, name)
 		}
-	}
-}
-
-func TestCheckRuleName(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		claim, name string
-		good        bool
-	}{
-		{"the scenario's", "lastWillRule", true},
-		{"an environment's", NamesFor("pr-7").Rule, true},
-		{"the longest", strings.Repeat("r", 128), true},
-		{"a longer one", strings.Repeat("r", 129), false},
-		{"none", "", false},
-		{"a hyphen", "last-will", false},
-		{"a line end", "lastWillRule\n", false},
-	} {
-		t.Run(c.claim, func(t *testing.T) {
-			t.Parallel()
-			if err := CheckRuleName(c.name); (err == nil) != c.good {
-				t.Error(err)
-			}
-		})
-	}
-}
-
-func TestCheckTopicName(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ claim, topic, want string }{
-		{"the scenario's", "/last/will/topic", ""},
-		{"seven slashes", strings.Repeat("/a", 7), ""},
-		{"256 bytes", strings.Repeat("a", 256), ""},
-		{"letters beyond ASCII", "gerät/türe", ""},
-		{"empty", "", "empty"},
-		{"eight slashes", strings.Repeat("/a", 8), "8 slashes"},
-		{"257 bytes", strings.Repeat("a", 257), "257 bytes"},
-		{"one level's wildcard", "a/+/b", "wildcard"},
-		{"the rest's wildcard", "a/#", "wildcard"},
-		{"reserved", "$aws/things/x", "reserved"},
-		{"a quote would end the SQL's", "a'b", "quote"},
-		{"a template", "a/${b}", "${"},
-		{"a control character", "a\x00b", "control"},
-		{"not UTF-8", "a\xff", "UTF-8"},
-	} {
-		t.Run(c.claim, func(t *testing.T) {
-			t.Parallel()
-			err := CheckTopicName(c.topic)
-			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-				t.Errorf("got %v, want %q", err, c.want)
-			}
-		})
 	}
 }
 
@@ -140,7 +99,7 @@ func TestCheckEnvironment(t *testing.T) {
 			}
 		})
 	}
-	if got := NamesFor(longest).SNSTopic; len(got) != maxSNSTopicName {
+	if got := NewNames(longest).SNSTopic; len(got) != maxSNSTopicName {
 		t.Errorf("the SNS topic of the longest environment has %d characters", len(got))
 	}
 }
@@ -156,9 +115,9 @@ func TestEnvironmentForABranch(t *testing.T) {
 		{"///", ""},
 		{"", ""},
 	} {
-		got, err := EnvironmentFor(c.branch)
+		got, err := NewEnvironment(c.branch)
 		if got != c.want || (err != nil) != (c.want == "") || len(got) > 32 {
-			t.Errorf("EnvironmentFor(%q) = %q, %v; want %q", c.branch, got, err, c.want)
+			t.Errorf("NewEnvironment(%q) = %q, %v; want %q", c.branch, got, err, c.want)
 		}
 	}
 }

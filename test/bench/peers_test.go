@@ -25,7 +25,7 @@ import (
 	"lastwill/internal/will"
 )
 
-var names = will.NamesFor("")
+var names = will.NewNames("")
 
 // patience is how long something may take before a run counts as failed. It is
 // no figure.

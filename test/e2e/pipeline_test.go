@@ -137,7 +137,7 @@ func TestThePipelineDeploysChecksAndStops(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t, filepath.Join(t.TempDir(), "data"))
 	for _, name := range []string{"dev", "staging", "production"} {
-		_, err := keypair.Ensure(c.certs, will.NamesFor(name).Thing(will.ThingName), true)
+		_, err := keypair.Ensure(c.certs, will.NewNames(name).Thing(will.ThingName), true)
 		check(t, err)
 	}
 	p := c.pipeline(`{

@@ -31,7 +31,7 @@ import (
 // than the broker takes to notice silence. It only matters to tests that fail.
 const patience = 2 * time.Minute
 
-var names = will.NamesFor("")
+var names = will.NewNames("")
 
 // A cloud is the local endpoint with the scenario's rule and one certificate that
 // may be any client.

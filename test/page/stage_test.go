@@ -32,7 +32,7 @@ import (
 // that fail.
 const patience = 2 * time.Minute
 
-var names = will.NamesFor("")
+var names = will.NewNames("")
 
 func check(t testing.TB, err error) {
 	t.Helper()

@@ -95,22 +95,6 @@ func checkPublish(topic string, payloadBytes int, qos byte) error {
 	return nil
 }
 
-// checkFilter enforces the broker's limits on a topic filter, which are those of
-// a topic name.
-func checkFilter(filter string) error {
-	slashes := strings.Count(filter, "/")
-	if strings.HasPrefix(filter, "$share/") {
-		slashes -= 2 // the prefix of a shared subscription does not count
-	}
-	switch {
-	case len(filter) > will.MaxTopicBytes:
-		return fmt.Errorf("%w: it has %d bytes, at most %d are allowed", packets.ErrTopicFilterInvalid, len(filter), will.MaxTopicBytes)
-	case slashes > will.MaxTopicSlashes:
-		return fmt.Errorf("%w: %q has %d slashes, at most %d are allowed", packets.ErrTopicFilterInvalid, filter, slashes, will.MaxTopicSlashes)
-	}
-	return nil
-}
-
 // publish sends a message that no connected client sent: a republished one, one
 // of the API's, or a will. It goes to subscribers and to the rules.
 func (s *Service) publish(m *Message) error {

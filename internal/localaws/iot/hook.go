@@ -11,6 +11,8 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"lastwill/internal/will"
 )
 
 // hook enforces IoT policies and limits, and hands every message to the rules.
@@ -152,8 +154,8 @@ func (h *hook) checkPacket(s *session, pk packets.Packet) error {
 			return fmt.Errorf("%w: SUBSCRIBE has %d filters, at most %d are allowed", packets.ErrQuotaExceeded, n, maxSubscriptionsPerRequest)
 		}
 		for _, f := range pk.Filters {
-			if err := checkFilter(f.Filter); err != nil {
-				return err
+			if err := will.CheckTopicFilterSize(f.Filter); err != nil {
+				return fmt.Errorf("%w: %w", packets.ErrTopicFilterInvalid, err)
 			}
 		}
 	}

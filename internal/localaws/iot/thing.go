@@ -3,10 +3,10 @@ package iot
 import (
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 
 	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/will"
 )
 
 // A Thing as callers see it: a copy.
@@ -21,13 +21,11 @@ type thing struct {
 	principals map[string]bool // certificate ids
 }
 
-var thingName = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
-
 // CreateThing registers a thing. One that exists with the same attributes is
 // returned as it is (API reference, CreateThing).
 func (s *Service) CreateThing(name string, attributes map[string]string) (Thing, error) {
-	if !thingName.MatchString(name) {
-		return Thing{}, awsapi.Errorf("InvalidRequestException", "thing name %q must have 1 to 128 letters, digits, colons, underscores and hyphens", name)
+	if err := will.CheckThingName(name); err != nil {
+		return Thing{}, awsapi.Errorf("InvalidRequestException", "%v", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,6 +28,7 @@ import (
 	"lastwill/internal/device"
 	"lastwill/internal/page"
 	"lastwill/internal/watch"
+	"lastwill/internal/will"
 )
 
 // limits is what the page cannot know.
@@ -71,7 +72,7 @@ type Page struct {
 	subscribing sync.Mutex
 
 	mu     sync.Mutex
-	target check.Target
+	target will.Target
 	// state is what was read last. troubles are what keeps the rest from being known,
 	// by its source.
 	state    page.StackState

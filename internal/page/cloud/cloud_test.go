@@ -37,7 +37,7 @@ import (
 // that fail.
 const patience = time.Minute
 
-var names = will.NamesFor("")
+var names = will.NewNames("")
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -29,6 +29,7 @@ import (
 	"lastwill/internal/check"
 	"lastwill/internal/iotsql"
 	"lastwill/internal/page"
+	"lastwill/internal/will"
 )
 
 type clients struct {
@@ -117,7 +118,7 @@ func (p *Page) refresh(ctx context.Context) bool {
 	defer p.mu.Unlock()
 	p.state, p.rules = state, rules
 	// A stack that was destroyed and deployed anew may have others.
-	for output, into := range map[string]*string{"ErrorLogGroup": &p.target.ErrorLog, "SNSTopicArn": &p.target.SNSTopic} {
+	for output, into := range map[string]*string{will.OutputErrorLogGroup: &p.target.ErrorLog, will.OutputSNSTopicARN: &p.target.SNSTopic} {
 		if value := state.Output(output); value != "" {
 			*into = value
 		}
@@ -127,7 +128,7 @@ func (p *Page) refresh(ctx context.Context) bool {
 			p.things[r.PhysicalID] = true
 		}
 	}
-	for _, topic := range []string{"WillTopic", "ConnectedTopic", "ExecutedTopic"} {
+	for _, topic := range []string{will.OutputWillTopic, will.OutputConnectedTopic, will.OutputExecutedTopic} {
 		if is := state.Output(topic); is != before.Output(topic) && is != "" && !slices.Contains(p.filters, is) {
 			p.history.Record(page.Event{Kind: page.Note, Time: time.Now(), Detail: fmt.Sprintf("the stack's %s is now %s: start lwt watch -web anew to see it", topic, is)})
 		}

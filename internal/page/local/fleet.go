@@ -91,10 +91,10 @@ func (f *fleet) Devices() []page.Device {
 
 // topics are those of the stack that a thing belongs to.
 func (f *fleet) topics(thing string) (wills, connected string) {
-	names := will.NamesFor("")
+	names := will.NewNames("")
 	for _, s := range stacksOf(f.server) {
-		if s.Output("WillTopic") != "" && slices.ContainsFunc(s.Resources, func(r page.Resource) bool { return r.PhysicalID == thing }) {
-			return s.Output("WillTopic"), s.Output("ConnectedTopic")
+		if s.Output(will.OutputWillTopic) != "" && slices.ContainsFunc(s.Resources, func(r page.Resource) bool { return r.PhysicalID == thing }) {
+			return s.Output(will.OutputWillTopic), s.Output(will.OutputConnectedTopic)
 		}
 	}
 	return names.WillTopic, names.ConnectedTopic

@@ -32,7 +32,7 @@ var messages = []struct {
 type predicate func(payload []byte) (bool, error)
 
 func lastwill(b *testing.B) predicate {
-	names := will.NamesFor("")
+	names := will.NewNames("")
 	rule, err := iotsql.Compile(will.SQL(names.WillTopic), will.SQLVersion)
 	if err != nil {
 		b.Fatal(err)
