@@ -7,21 +7,18 @@ import (
 	"os"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/iot"
-	"github.com/aws/smithy-go/logging"
 
 	"lastwill/internal/cli"
+	"lastwill/internal/deployed"
 	"lastwill/internal/device"
 	"lastwill/internal/will"
 )
 
-// awsConfig is what the usual variables and files say: credentials, region, and
-// another endpoint than AWS's.
+// awsConfig is what the usual variables and files say. A region is needed.
 func awsConfig(ctx context.Context) (aws.Config, error) {
-	c, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{})) // errors are told; what it tried meanwhile helps nobody
+	c, err := deployed.Config(ctx)
 	if err != nil {
-		return c, cli.WithHint(err, "AWS_PROFILE must name a profile of the shared configuration")
+		return c, err
 	}
 	if c.Region == "" {
 		return c, cli.WithHint(cli.Usagef("no AWS region is set"), "set AWS_REGION or AWS_PROFILE; for the local endpoint: eval \"$(lwt local env)\"")
@@ -54,11 +51,7 @@ func (b *brokerFlags) find(ctx context.Context, c aws.Config) (string, error) {
 	if b.endpoint != "" {
 		return b.endpoint, nil
 	}
-	found, err := iot.NewFromConfig(c).DescribeEndpoint(ctx, &iot.DescribeEndpointInput{EndpointType: aws.String("iot:Data-ATS")})
-	if err != nil {
-		return "", cli.WithHint(err, "credentials and region come from AWS_PROFILE, AWS_REGION and the like; \"aws sts get-caller-identity\" shows whether they work; for the local endpoint: eval \"$(lwt local env)\"")
-	}
-	return aws.ToString(found.EndpointAddress), nil
+	return deployed.Endpoint(ctx, c)
 }
 
 // stackFlags name a stack, directly or by its environment.

@@ -9,6 +9,7 @@ import (
 
 	"lastwill/internal/check"
 	"lastwill/internal/cli"
+	"lastwill/internal/deployed"
 )
 
 const checkUsage = `lwt check proves a deployed stack end to end, local or on AWS: a device of its own
@@ -72,7 +73,7 @@ func runCheck(ctx context.Context, args []string, s cli.Streams) error {
 	if options.AWS, err = awsConfig(ctx); err != nil {
 		return err
 	}
-	if options.Target, err = check.TargetOf(ctx, options.AWS, stack.name()); err != nil {
+	if options.Target, err = deployed.Target(ctx, options.AWS, stack.name()); err != nil {
 		return err
 	}
 	if !*asJSON {

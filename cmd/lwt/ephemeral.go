@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
 	"lastwill/internal/check"
 	"lastwill/internal/cli"
+	"lastwill/internal/deployed"
 	"lastwill/internal/leftovers"
 	"lastwill/internal/will"
 )
@@ -149,7 +149,7 @@ func makeWay(ctx context.Context, config aws.Config, stack string, s cli.Streams
 	if err != nil || status == "" {
 		return err
 	}
-	target, err := check.TargetOf(ctx, config, stack)
+	target, err := deployed.Target(ctx, config, stack)
 	if err != nil {
 		return nil //nolint:nilerr // a stack whose deployment failed has no outputs, nor was it checked
 	}
@@ -162,7 +162,7 @@ const stackPause = time.Second
 
 // stackStatus is "" if there is no such stack.
 func stackStatus(ctx context.Context, config aws.Config, stack string) (types.StackStatus, error) {
-	found, err := check.StackOf(ctx, cloudformation.NewFromConfig(config), stack)
+	found, err := deployed.Stack(ctx, config, stack)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("read stack %s: %w", stack, err)

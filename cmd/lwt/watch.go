@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"lastwill/internal/check"
 	"lastwill/internal/cli"
+	"lastwill/internal/deployed"
 	"lastwill/internal/device"
 	"lastwill/internal/payload"
 	"lastwill/internal/watch"
@@ -142,7 +142,7 @@ func newWatch(ctx context.Context, broker brokerFlags, stack stackFlags, filters
 		filters = []string{names.WillTopic, names.ConnectedTopic, names.ExecutedTopic}
 	}
 	if stack.stack != "" {
-		target, err := check.TargetOf(ctx, aws, stack.stack)
+		target, err := deployed.Target(ctx, aws, stack.stack)
 		if err != nil {
 			return nil, err
 		}

@@ -7,12 +7,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
-	"github.com/aws/smithy-go/logging"
 
 	"lastwill/internal/cli"
+	"lastwill/internal/deployed"
 )
 
 // apiTimeout is how long a call of an AWS API may take, retries included.
@@ -23,9 +21,9 @@ const apiTimeout = 20 * time.Second
 type account struct{ config aws.Config }
 
 func openAccount(ctx context.Context) (*account, error) {
-	loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
+	loaded, err := deployed.Config(ctx)
 	if err != nil {
-		return nil, cli.WithHint(fmt.Errorf("read the AWS configuration: %w", err), "check AWS_PROFILE and the files in ~/.aws")
+		return nil, err
 	}
 	return &account{loaded}, nil
 }
@@ -37,11 +35,7 @@ func (a *account) endpoint(ctx context.Context) (string, error) {
 	if err := a.check(ctx); err != nil {
 		return "", err
 	}
-	out, err := iot.NewFromConfig(a.config).DescribeEndpoint(ctx, &iot.DescribeEndpointInput{EndpointType: aws.String("iot:Data-ATS")})
-	if err != nil {
-		return "", cli.WithHint(fmt.Errorf("find the endpoint: %w", err), "give it with -e, or allow iot:DescribeEndpoint to the AWS credentials")
-	}
-	return aws.ToString(out.EndpointAddress), nil
+	return deployed.Endpoint(ctx, a.config)
 }
 
 // deleteConnection has the broker end a connection.

@@ -14,10 +14,10 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 
 	endtoend "lastwill/internal/check" // its tests have a function check
 	"lastwill/internal/cli"
+	"lastwill/internal/deployed"
 	"lastwill/internal/will"
 )
 
@@ -154,12 +154,12 @@ func sweep(ctx context.Context, t will.Target) {
 // does by another update. Were that refused, the stack would be stuck in
 // UPDATE_ROLLBACK_FAILED.
 func rollingBack(ctx context.Context, stack string) bool {
-	found, err := cloudformation.NewFromConfig(fromEnvironment()).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &stack})
+	found, err := deployed.Stack(ctx, fromEnvironment(), stack)
 	if err != nil {
 		fmt.Println("the status of the stack is not known:", err)
 		return false
 	}
-	return len(found.Stacks) == 1 && strings.Contains(string(found.Stacks[0].StackStatus), "ROLLBACK")
+	return found != nil && strings.Contains(string(found.StackStatus), "ROLLBACK")
 }
 
 // fromEnvironment is where Lambda puts the role's credentials.

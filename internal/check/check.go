@@ -5,7 +5,7 @@
 // the SNS topic gets the alerts of the check, too: one for each way to vanish.
 //
 // The check needs AWS credentials that may
-//   - cloudformation:DescribeStacks, for TargetOf only;
+//   - cloudformation:DescribeStacks, to read the target from a stack;
 //   - iot:DescribeEndpoint, CreateThing, DeleteThing, CreateCertificateFromCsr,
 //     UpdateCertificate, DeleteCertificate, AttachPolicy, DetachPolicy,
 //     AttachThingPrincipal, DetachThingPrincipal, GetTopicRule;
@@ -45,7 +45,7 @@ type Options struct {
 	// AWS has credentials and region, and the endpoint where it is not AWS's own.
 	// Required.
 	AWS aws.Config
-	// Target is what to check; TargetOf reads it from a stack. Required.
+	// Target is what to check; deployed.Target reads it from a stack. Required.
 	Target will.Target
 	// Modes are the ways to vanish, in order, each once. Default: Drop.
 	Modes []Mode

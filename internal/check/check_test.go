@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
 	"lastwill/internal/check"
+	"lastwill/internal/deployed"
 	"lastwill/internal/localaws"
 	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/localtest"
@@ -71,7 +72,7 @@ func deploy(t testing.TB) *bench {
 	}
 	b.iot = iot.NewFromConfig(b.aws)
 	var err error
-	b.target, err = check.TargetOf(deadline(t), b.aws, localtest.Stack)
+	b.target, err = deployed.Target(deadline(t), b.aws, localtest.Stack)
 	must(t, err)
 	b.before = server.Leftovers()
 	return b
@@ -650,7 +651,7 @@ func running() (list []string) {
 func TestTargetErrors(t *testing.T) {
 	t.Parallel()
 	b := deploy(t)
-	_, err := check.TargetOf(deadline(t), b.aws, "Lastwil")
+	_, err := deployed.Target(deadline(t), b.aws, "Lastwil")
 	if err == nil || err.Error() != "there is no stack Lastwil in region us-east-1" {
 		t.Errorf("the error is %v", err)
 	}

@@ -10,9 +10,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	logstypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
+	"lastwill/internal/deployed"
 	"lastwill/internal/iotsql"
 )
 
@@ -155,23 +157,12 @@ func (c *check) snsFault(rule *types.TopicRule) *fault {
 	return nil
 }
 
-// An ErrorActionMessage is what the rule's error action writes into the log
-// (developer guide, "Error handling (error action)", message format).
-type ErrorActionMessage struct {
-	RuleName, Topic, ClientID string
-	Base64OriginalPayload     []byte
-	Failures                  []Failure
-}
-
-// A Failure is one of the rule's actions that failed.
-type Failure struct{ FailedAction, FailedResource, ErrorMessage string }
-
 const logPause = time.Second
 
 // failures reads from the log group what failed on the will, waiting for it as
 // long as a link may take. Where the SNS topic is watched by nothing else, and all
 // else came, a shorter look must do.
-func (c *check) failures(ctx context.Context, lost *loss, copied bool) ([]Failure, error) {
+func (c *check) failures(ctx context.Context, lost *loss, copied bool) ([]deployed.Failure, error) {
 	patience := c.Patience
 	if copied && !c.queued {
 		patience = min(patience, 4*c.slowest+logPause)
@@ -198,29 +189,26 @@ func (c *check) failures(ctx context.Context, lost *loss, copied bool) ([]Failur
 // clockSkew is how far this machine's clock may be ahead of AWS's.
 const clockSkew = 5 * time.Minute
 
-func (c *check) loggedFailures(ctx context.Context, lost *loss) ([]Failure, error) {
-	pages := cloudwatchlogs.NewFilterLogEventsPaginator(c.logs, &cloudwatchlogs.FilterLogEventsInput{
+func (c *check) loggedFailures(ctx context.Context, lost *loss) ([]deployed.Failure, error) {
+	events, err := deployed.All(ctx, cloudwatchlogs.NewFilterLogEventsPaginator(c.logs, &cloudwatchlogs.FilterLogEventsInput{
 		LogGroupName: &c.Target.ErrorLog, FilterPattern: aws.String(`"` + c.name + `"`),
 		StartTime: aws.Int64(lost.at.Add(-clockSkew).UnixMilli()),
-	})
-	var found []Failure
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, event := range page.Events {
-			var logged ErrorActionMessage
-			if json.Unmarshal([]byte(aws.ToString(event.Message)), &logged) == nil && strings.Contains(string(logged.Base64OriginalPayload), lost.token+`"`) {
-				found = append(found, logged.Failures...)
-			}
+	}), func(page *cloudwatchlogs.FilterLogEventsOutput) []logstypes.FilteredLogEvent { return page.Events })
+	if err != nil {
+		return nil, err
+	}
+	var found []deployed.Failure
+	for _, event := range events {
+		var logged deployed.ErrorActionMessage
+		if json.Unmarshal([]byte(aws.ToString(event.Message)), &logged) == nil && strings.Contains(string(logged.Base64OriginalPayload), lost.token+`"`) {
+			found = append(found, logged.Failures...)
 		}
 	}
 	return found, nil
 }
 
 // actionFault is the failure of an action, or else what is known without one.
-func (c *check) actionFault(failures []Failure, action, otherwise string) fault {
+func (c *check) actionFault(failures []deployed.Failure, action, otherwise string) fault {
 	for _, f := range failures {
 		if strings.EqualFold(f.FailedAction, action) {
 			return fault{fmt.Sprintf("%s on %s failed: %s", action, f.FailedResource, f.ErrorMessage), hintFor(f.ErrorMessage)}

@@ -18,11 +18,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
-	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
 
+	"lastwill/internal/deployed"
 	"lastwill/internal/device"
 	"lastwill/internal/will"
 )
@@ -33,25 +33,12 @@ type clients struct {
 	sns  *sns.Client
 	sqs  *sqs.Client
 	logs *cloudwatchlogs.Client
-	// data speaks with the message broker's own API.
-	data func(endpoint string) *iotdataplane.Client
 }
 
 func newClients(config aws.Config) clients {
 	return clients{
 		iot: iot.NewFromConfig(config), sns: sns.NewFromConfig(config), sqs: sqs.NewFromConfig(config), logs: cloudwatchlogs.NewFromConfig(config),
-		data: func(endpoint string) *iotdataplane.Client { return DataPlane(config, endpoint) },
 	}
-}
-
-// DataPlane speaks with the message broker's own API. That is at the account's
-// endpoint, unless all of AWS is at another.
-func DataPlane(config aws.Config, endpoint string) *iotdataplane.Client {
-	return iotdataplane.NewFromConfig(config, func(o *iotdataplane.Options) {
-		if o.BaseEndpoint == nil {
-			o.BaseEndpoint = aws.String("https://" + endpoint)
-		}
-	})
 }
 
 func (c *check) findEndpoint(ctx context.Context) error {
@@ -60,12 +47,12 @@ func (c *check) findEndpoint(ctx context.Context) error {
 	if c.Endpoint != "" {
 		return nil
 	}
-	found, err := c.iot.DescribeEndpoint(ctx, &iot.DescribeEndpointInput{EndpointType: aws.String("iot:Data-ATS")})
+	endpoint, err := deployed.Endpoint(ctx, c.AWS)
 	if err != nil {
-		return credentialsHint(fmt.Errorf("find the message broker: %w", err))
+		return err
 	}
-	c.report.Endpoint = aws.ToString(found.EndpointAddress)
-	c.step("", "endpoint", c.report.Endpoint, time.Since(began))
+	c.report.Endpoint = endpoint
+	c.step("", "endpoint", endpoint, time.Since(began))
 	return nil
 }
 

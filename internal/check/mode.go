@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 
+	"lastwill/internal/deployed"
 	"lastwill/internal/device"
 	"lastwill/internal/will"
 )
@@ -97,7 +98,7 @@ func (c *check) vanish(ctx context.Context, d *device.Device, mode Mode) (*loss,
 	case Kill:
 		detail = "connection deleted with the API"
 		lost.at = time.Now()
-		_, err = c.data(c.report.Endpoint).DeleteConnection(ctx, &iotdataplane.DeleteConnectionInput{ClientId: &c.name})
+		_, err = deployed.DataPlane(c.AWS, c.report.Endpoint).DeleteConnection(ctx, &iotdataplane.DeleteConnectionInput{ClientId: &c.name})
 		if err != nil {
 			err = fmt.Errorf("delete the connection of %s: %w", c.name, err)
 		}

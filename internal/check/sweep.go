@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"lastwill/internal/deployed"
 	"lastwill/internal/will"
 )
 
@@ -50,21 +51,15 @@ func (c *check) sweepAbandoned(ctx context.Context) error {
 // subscriptions of their queues: a check makes that first, and this removes it last.
 func (c *check) sweep(ctx context.Context, age time.Duration) ([]string, error) {
 	left := map[string]*string{} // subscriptions by the check's name
-	pages := sns.NewListSubscriptionsByTopicPaginator(c.sns, &sns.ListSubscriptionsByTopicInput{TopicArn: &c.Target.SNSTopic})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if isGone(err) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list the subscriptions of %s: %w", c.Target.SNSTopic, err)
-		}
-		for _, s := range page.Subscriptions {
-			queue := aws.ToString(s.Endpoint)
-			name := queue[strings.LastIndex(queue, ":")+1:]
-			if aws.ToString(s.Protocol) == "sqs" && strings.HasPrefix(name, will.NewCheckPrefix(c.Target.Thing)) {
-				left[name] = s.SubscriptionArn
-			}
+	subscriptions, err := c.subscriptions(ctx)
+	if err != nil && !isGone(err) {
+		return nil, fmt.Errorf("list the subscriptions of %s: %w", c.Target.SNSTopic, err)
+	}
+	for _, s := range subscriptions {
+		queue := aws.ToString(s.Endpoint)
+		name := queue[strings.LastIndex(queue, ":")+1:]
+		if aws.ToString(s.Protocol) == "sqs" && strings.HasPrefix(name, will.NewCheckPrefix(c.Target.Thing)) {
+			left[name] = s.SubscriptionArn
 		}
 	}
 	var removed []string
@@ -102,14 +97,13 @@ func (c *check) sweepOne(ctx context.Context, name string, subscription *string,
 			return err
 		})
 	}
-	attached, err := c.iot.ListThingPrincipals(ctx, &iot.ListThingPrincipalsInput{ThingName: &name})
+	attached, err := deployed.All(ctx, iot.NewListThingPrincipalsPaginator(c.iot, &iot.ListThingPrincipalsInput{ThingName: &name}),
+		func(page *iot.ListThingPrincipalsOutput) []string { return page.Principals })
 	if err != nil && !isGone(err) {
 		return false, err
 	}
-	if err == nil {
-		for _, principal := range attached.Principals {
-			parts = append(c.removePrincipal(name, principal), parts...)
-		}
+	for _, principal := range attached {
+		parts = append(c.removePrincipal(name, principal), parts...)
 	}
 	parts = append(parts, func(ctx context.Context) error {
 		_, err := c.sns.Unsubscribe(ctx, &sns.UnsubscribeInput{SubscriptionArn: subscription})

@@ -12,9 +12,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"lastwill/internal/deployed"
 	"lastwill/internal/device"
 )
 
@@ -228,25 +230,28 @@ func (c *check) poll(ctx context.Context, queue *string) {
 
 // countSubscribers warns if an alert reaches nobody.
 func (c *check) countSubscribers(ctx context.Context) {
-	pages := sns.NewListSubscriptionsByTopicPaginator(c.sns, &sns.ListSubscriptionsByTopicInput{TopicArn: &c.Target.SNSTopic})
+	subscriptions, err := c.subscriptions(ctx)
+	if err != nil {
+		c.warn("who gets the e-mails is not known: the subscriptions of %s cannot be listed: %v", c.Target.SNSTopic, err)
+		return
+	}
 	confirmed, pending := 0, 0
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			c.warn("who gets the e-mails is not known: the subscriptions of %s cannot be listed: %v", c.Target.SNSTopic, err)
-			return
-		}
-		for _, s := range page.Subscriptions {
-			switch {
-			case aws.ToString(s.SubscriptionArn) == "PendingConfirmation":
-				pending++
-			case strings.HasPrefix(aws.ToString(s.Protocol), "email") && arn.IsARN(aws.ToString(s.SubscriptionArn)):
-				confirmed++
-			default: // such as another check's queue, and what was ended and is listed as Deleted
-			}
+	for _, s := range subscriptions {
+		switch {
+		case aws.ToString(s.SubscriptionArn) == "PendingConfirmation":
+			pending++
+		case strings.HasPrefix(aws.ToString(s.Protocol), "email") && arn.IsARN(aws.ToString(s.SubscriptionArn)):
+			confirmed++
+		default: // such as another check's queue, and what was ended and is listed as Deleted
 		}
 	}
 	if confirmed == 0 {
 		c.warn("nobody gets an e-mail: of the SNS topic's subscriptions of e-mail addresses, none is confirmed and %d pending", pending)
 	}
+}
+
+// subscriptions are those of the SNS topic.
+func (c *check) subscriptions(ctx context.Context) ([]snstypes.Subscription, error) {
+	return deployed.All(ctx, sns.NewListSubscriptionsByTopicPaginator(c.sns, &sns.ListSubscriptionsByTopicInput{TopicArn: &c.Target.SNSTopic}),
+		func(page *sns.ListSubscriptionsByTopicOutput) []snstypes.Subscription { return page.Subscriptions })
 }

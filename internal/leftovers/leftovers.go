@@ -23,18 +23,26 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	logstypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	iottypes "github.com/aws/aws-sdk-go-v2/service/iot/types"
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
+	datatypes "github.com/aws/aws-sdk-go-v2/service/iotdataplane/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
+	"lastwill/internal/deployed"
 	"lastwill/internal/will"
 )
 
@@ -115,29 +123,23 @@ func (f *finder) add(kind, name, detail, command string, args ...any) {
 }
 
 func (f *finder) stacks(ctx context.Context) error {
-	pages := cloudformation.NewDescribeStacksPaginator(cloudformation.NewFromConfig(f.AWS), &cloudformation.DescribeStacksInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, s := range page.Stacks {
-			switch {
-			case s.StackStatus == cfntypes.StackStatusDeleteComplete:
-			case aws.ToString(s.StackName) == f.names.Stack:
-				context := ""
-				if f.Environment != "" {
-					context = " -c environment=" + f.Environment
-				}
-				f.add("stack", *s.StackName, string(s.StackStatus), "npx cdk destroy --force%s", context)
-			default:
-				for _, o := range s.Outputs {
-					if aws.ToString(o.OutputKey) == will.OutputThingName {
-						for _, thing := range strings.Split(aws.ToString(o.OutputValue), ",") {
-							f.foreign[thing] = true
-						}
-					}
-				}
+	stacks, err := deployed.All(ctx, cloudformation.NewDescribeStacksPaginator(cloudformation.NewFromConfig(f.AWS), &cloudformation.DescribeStacksInput{}),
+		func(page *cloudformation.DescribeStacksOutput) []cfntypes.Stack { return page.Stacks })
+	if err != nil {
+		return err
+	}
+	for _, s := range stacks {
+		switch {
+		case s.StackStatus == cfntypes.StackStatusDeleteComplete:
+		case aws.ToString(s.StackName) == f.names.Stack:
+			context := ""
+			if f.Environment != "" {
+				context = " -c environment=" + f.Environment
+			}
+			f.add("stack", *s.StackName, string(s.StackStatus), "npx cdk destroy --force%s", context)
+		default:
+			for _, thing := range strings.Split(deployed.Outputs(s)[will.OutputThingName], ",") {
+				f.foreign[thing] = true
 			}
 		}
 	}
@@ -166,42 +168,39 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 func (f *finder) findThings(ctx context.Context) error {
-	pages := iot.NewListThingsPaginator(f.iot, &iot.ListThingsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	things, err := deployed.All(ctx, iot.NewListThingsPaginator(f.iot, &iot.ListThingsInput{}),
+		func(page *iot.ListThingsOutput) []iottypes.ThingAttribute { return page.Things })
+	if err != nil {
+		return err
+	}
+	for _, t := range things {
+		name := aws.ToString(t.ThingName)
+		if !f.isThing(name) {
+			continue
+		}
+		principals, err := deployed.All(ctx, iot.NewListThingPrincipalsPaginator(f.iot, &iot.ListThingPrincipalsInput{ThingName: t.ThingName}),
+			func(page *iot.ListThingPrincipalsOutput) []string { return page.Principals })
 		if err != nil {
 			return err
 		}
-		for _, t := range page.Things {
-			name := aws.ToString(t.ThingName)
-			if !f.isThing(name) {
-				continue
-			}
-			principals, err := f.iot.ListThingPrincipals(ctx, &iot.ListThingPrincipalsInput{ThingName: t.ThingName})
-			if err != nil {
-				return err
-			}
-			for _, p := range principals.Principals {
-				f.addCertificate(p)
-				f.add("thing's certificate", name, "attached is "+p, "aws iot detach-thing-principal --thing-name %s --principal %s", name, p)
-			}
-			f.add("thing", name, "", "aws iot delete-thing --thing-name %s", name)
+		for _, p := range principals {
+			f.addCertificate(p)
+			f.add("thing's certificate", name, "attached is "+p, "aws iot detach-thing-principal --thing-name %s --principal %s", name, p)
 		}
+		f.add("thing", name, "", "aws iot delete-thing --thing-name %s", name)
 	}
 	return nil
 }
 
 func (f *finder) policies(ctx context.Context) error {
-	pages := iot.NewListPoliciesPaginator(f.iot, &iot.ListPoliciesInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
+	policies, err := deployed.All(ctx, iot.NewListPoliciesPaginator(f.iot, &iot.ListPoliciesInput{}),
+		func(page *iot.ListPoliciesOutput) []iottypes.Policy { return page.Policies })
+	if err != nil {
+		return err
+	}
+	for _, p := range policies {
+		if err := f.policy(ctx, p); err != nil {
 			return err
-		}
-		for _, p := range page.Policies {
-			if err := f.policy(ctx, p); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -214,14 +213,16 @@ func (f *finder) policy(ctx context.Context, p iottypes.Policy) error {
 			return err
 		}
 	}
-	targets, err := f.iot.ListTargetsForPolicy(ctx, &iot.ListTargetsForPolicyInput{PolicyName: p.PolicyName})
+	targets, err := deployed.All(ctx, iot.NewListTargetsForPolicyPaginator(f.iot, &iot.ListTargetsForPolicyInput{PolicyName: p.PolicyName}),
+		func(page *iot.ListTargetsForPolicyOutput) []string { return page.Targets })
 	if err != nil {
 		return err
 	}
-	for _, target := range targets.Targets {
+	for _, target := range targets {
 		f.addCertificate(target)
 		f.add("policy's target", target, "attached to "+name, "aws iot detach-policy --policy-name %s --target %s", name, target)
 	}
+	// A policy has five versions at most, on one page (API reference, ListPolicyVersions).
 	versions, err := f.iot.ListPolicyVersions(ctx, &iot.ListPolicyVersionsInput{PolicyName: p.PolicyName})
 	if err != nil {
 		return err
@@ -236,12 +237,13 @@ func (f *finder) policy(ctx context.Context, p iottypes.Policy) error {
 }
 
 func (f *finder) iotTagged(ctx context.Context, arn *string) (bool, error) {
-	out, err := f.iot.ListTagsForResource(ctx, &iot.ListTagsForResourceInput{ResourceArn: arn})
+	found, err := deployed.All(ctx, iot.NewListTagsForResourcePaginator(f.iot, &iot.ListTagsForResourceInput{ResourceArn: arn}),
+		func(page *iot.ListTagsForResourceOutput) []iottypes.Tag { return page.Tags })
 	if err != nil {
 		return false, ifGone(err)
 	}
 	tags := map[string]string{}
-	for _, t := range out.Tags {
+	for _, t := range found {
 		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
 	return f.tagged(tags), nil
@@ -279,23 +281,21 @@ func (f *finder) addCertificate(arn string) {
 }
 
 func (f *finder) rules(ctx context.Context) error {
-	pages := iot.NewListTopicRulesPaginator(f.iot, &iot.ListTopicRulesInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, r := range page.Rules {
-			name := aws.ToString(r.RuleName)
-			if name != f.names.Rule {
-				if tagged, err := f.iotTagged(ctx, r.RuleArn); err != nil {
-					return err
-				} else if !tagged {
-					continue
-				}
+	rules, err := deployed.All(ctx, iot.NewListTopicRulesPaginator(f.iot, &iot.ListTopicRulesInput{}),
+		func(page *iot.ListTopicRulesOutput) []iottypes.TopicRuleListItem { return page.Rules })
+	if err != nil {
+		return err
+	}
+	for _, r := range rules {
+		name := aws.ToString(r.RuleName)
+		if name != f.names.Rule {
+			if tagged, err := f.iotTagged(ctx, r.RuleArn); err != nil {
+				return err
+			} else if !tagged {
+				continue
 			}
-			f.add("topic rule", name, "", "aws iot delete-topic-rule --rule-name %s", name)
 		}
+		f.add("topic rule", name, "", "aws iot delete-topic-rule --rule-name %s", name)
 	}
 	return nil
 }
@@ -322,27 +322,25 @@ func (f *finder) isGenerated(name string, tags func() (map[string]string, error)
 
 func (f *finder) functions(ctx context.Context) error {
 	client := lambda.NewFromConfig(f.AWS)
-	pages := lambda.NewListFunctionsPaginator(client, &lambda.ListFunctionsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	functions, err := deployed.All(ctx, lambda.NewListFunctionsPaginator(client, &lambda.ListFunctionsInput{}),
+		func(page *lambda.ListFunctionsOutput) []lambdatypes.FunctionConfiguration { return page.Functions })
+	if err != nil {
+		return err
+	}
+	for _, function := range functions {
+		name := aws.ToString(function.FunctionName)
+		ours, err := f.isGenerated(name, func() (map[string]string, error) {
+			out, err := client.ListTags(ctx, &lambda.ListTagsInput{Resource: function.FunctionArn})
+			if err != nil {
+				return nil, err
+			}
+			return out.Tags, nil
+		})
 		if err != nil {
 			return err
 		}
-		for _, function := range page.Functions {
-			name := aws.ToString(function.FunctionName)
-			ours, err := f.isGenerated(name, func() (map[string]string, error) {
-				out, err := client.ListTags(ctx, &lambda.ListTagsInput{Resource: function.FunctionArn})
-				if err != nil {
-					return nil, err
-				}
-				return out.Tags, nil
-			})
-			if err != nil {
-				return err
-			}
-			if ours {
-				f.add("function", name, "", "aws lambda delete-function --function-name %s", name)
-			}
+		if ours {
+			f.add("function", name, "", "aws lambda delete-function --function-name %s", name)
 		}
 	}
 	return nil
@@ -350,40 +348,39 @@ func (f *finder) functions(ctx context.Context) error {
 
 func (f *finder) roles(ctx context.Context) error {
 	client := iam.NewFromConfig(f.AWS)
-	pages := iam.NewListRolesPaginator(client, &iam.ListRolesInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	roles, err := deployed.All(ctx, iam.NewListRolesPaginator(client, &iam.ListRolesInput{}),
+		func(page *iam.ListRolesOutput) []iamtypes.Role { return page.Roles })
+	if err != nil {
+		return err
+	}
+	for _, r := range roles {
+		name := aws.ToString(r.RoleName)
+		ours, err := f.isGenerated(name, func() (map[string]string, error) {
+			role, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: r.RoleName}) // lists have no tags
+			if err != nil {
+				return nil, err
+			}
+			tags := map[string]string{}
+			for _, t := range role.Role.Tags {
+				tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+			}
+			return tags, nil
+		})
 		if err != nil {
 			return err
 		}
-		for _, r := range page.Roles {
-			name := aws.ToString(r.RoleName)
-			ours, err := f.isGenerated(name, func() (map[string]string, error) {
-				role, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: r.RoleName}) // lists have no tags
-				if err != nil {
-					return nil, err
-				}
-				tags := map[string]string{}
-				for _, t := range role.Role.Tags {
-					tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
-				}
-				return tags, nil
-			})
-			if err != nil {
-				return err
-			}
-			if !ours {
-				continue
-			}
-			inline, err := client.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: r.RoleName})
-			if err != nil {
-				return err
-			}
-			for _, p := range inline.PolicyNames {
-				f.add("role's policy", name, p, "aws iam delete-role-policy --role-name %s --policy-name %s", name, p)
-			}
-			f.add("role", name, "", "aws iam delete-role --role-name %s", name)
+		if !ours {
+			continue
 		}
+		inline, err := deployed.All(ctx, iam.NewListRolePoliciesPaginator(client, &iam.ListRolePoliciesInput{RoleName: r.RoleName}),
+			func(page *iam.ListRolePoliciesOutput) []string { return page.PolicyNames })
+		if err != nil {
+			return err
+		}
+		for _, p := range inline {
+			f.add("role's policy", name, p, "aws iam delete-role-policy --role-name %s --policy-name %s", name, p)
+		}
+		f.add("role", name, "", "aws iam delete-role --role-name %s", name)
 	}
 	return nil
 }
@@ -393,18 +390,16 @@ func (f *finder) roles(ctx context.Context) error {
 func (f *finder) logGroups(ctx context.Context) error {
 	client := cloudwatchlogs.NewFromConfig(f.AWS)
 	for _, of := range []string{"", "/aws/lambda/"} {
-		pages := cloudwatchlogs.NewDescribeLogGroupsPaginator(client, &cloudwatchlogs.DescribeLogGroupsInput{
+		groups, err := deployed.All(ctx, cloudwatchlogs.NewDescribeLogGroupsPaginator(client, &cloudwatchlogs.DescribeLogGroupsInput{
 			LogGroupNamePrefix: aws.String(of + f.names.Stack + "-"),
-		})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return err
-			}
-			for _, g := range page.LogGroups {
-				if name := aws.ToString(g.LogGroupName); f.generated.MatchString(strings.TrimPrefix(name, of)) {
-					f.add("log group", name, "", "aws logs delete-log-group --log-group-name %s", name)
-				}
+		}),
+			func(page *cloudwatchlogs.DescribeLogGroupsOutput) []logstypes.LogGroup { return page.LogGroups })
+		if err != nil {
+			return err
+		}
+		for _, g := range groups {
+			if name := aws.ToString(g.LogGroupName); f.generated.MatchString(strings.TrimPrefix(name, of)) {
+				f.add("log group", name, "", "aws logs delete-log-group --log-group-name %s", name)
 			}
 		}
 	}
@@ -413,21 +408,20 @@ func (f *finder) logGroups(ctx context.Context) error {
 
 func (f *finder) health(ctx context.Context) error {
 	client := cloudwatch.NewFromConfig(f.AWS)
-	alarms := cloudwatch.NewDescribeAlarmsPaginator(client, &cloudwatch.DescribeAlarmsInput{AlarmNamePrefix: aws.String(f.names.Rule + "-")})
-	for alarms.HasMorePages() {
-		page, err := alarms.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, a := range page.MetricAlarms {
-			f.add("alarm", *a.AlarmName, "", "aws cloudwatch delete-alarms --alarm-names %s", *a.AlarmName)
-		}
-	}
-	dashboards, err := client.ListDashboards(ctx, &cloudwatch.ListDashboardsInput{DashboardNamePrefix: &f.names.Stack})
+	alarms, err := deployed.All(ctx, cloudwatch.NewDescribeAlarmsPaginator(client, &cloudwatch.DescribeAlarmsInput{AlarmNamePrefix: aws.String(f.names.Rule + "-")}),
+		func(page *cloudwatch.DescribeAlarmsOutput) []cwtypes.MetricAlarm { return page.MetricAlarms })
 	if err != nil {
 		return err
 	}
-	for _, d := range dashboards.DashboardEntries {
+	for _, a := range alarms {
+		f.add("alarm", *a.AlarmName, "", "aws cloudwatch delete-alarms --alarm-names %s", *a.AlarmName)
+	}
+	dashboards, err := deployed.All(ctx, cloudwatch.NewListDashboardsPaginator(client, &cloudwatch.ListDashboardsInput{DashboardNamePrefix: &f.names.Stack}),
+		func(page *cloudwatch.ListDashboardsOutput) []cwtypes.DashboardEntry { return page.DashboardEntries })
+	if err != nil {
+		return err
+	}
+	for _, d := range dashboards {
 		if *d.DashboardName == f.names.Stack {
 			f.add("dashboard", *d.DashboardName, "", "aws cloudwatch delete-dashboards --dashboard-names %s", *d.DashboardName)
 		}
@@ -437,89 +431,83 @@ func (f *finder) health(ctx context.Context) error {
 
 func (f *finder) topics(ctx context.Context) error {
 	client := sns.NewFromConfig(f.AWS)
-	topics := sns.NewListTopicsPaginator(client, &sns.ListTopicsInput{})
-	ours := map[string]bool{}
-	for topics.HasMorePages() {
-		page, err := topics.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, t := range page.Topics {
-			arn := aws.ToString(t.TopicArn)
-			if _, name, _ := cutLast(arn, ":"); name != f.names.SNSTopic {
-				out, err := client.ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: t.TopicArn})
-				if err != nil {
-					if err = ifGone(err); err != nil {
-						return err
-					}
-					continue
-				}
-				tags := map[string]string{}
-				for _, t := range out.Tags {
-					tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
-				}
-				if !f.tagged(tags) {
-					continue
-				}
-			}
-			ours[arn] = true
-			f.add("SNS topic", arn, "", "aws sns delete-topic --topic-arn %s", arn)
-		}
+	topics, err := deployed.All(ctx, sns.NewListTopicsPaginator(client, &sns.ListTopicsInput{}),
+		func(page *sns.ListTopicsOutput) []snstypes.Topic { return page.Topics })
+	if err != nil {
+		return err
 	}
-	subscriptions := sns.NewListSubscriptionsPaginator(client, &sns.ListSubscriptionsInput{})
-	for subscriptions.HasMorePages() {
-		page, err := subscriptions.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, s := range page.Subscriptions {
-			topic := aws.ToString(s.TopicArn)
-			if _, name, _ := cutLast(topic, ":"); name != f.names.SNSTopic && !ours[topic] {
+	ours := map[string]bool{}
+	for _, t := range topics {
+		arn := aws.ToString(t.TopicArn)
+		if _, name, _ := cutLast(arn, ":"); name != f.names.SNSTopic {
+			out, err := client.ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: t.TopicArn})
+			if err != nil {
+				if err = ifGone(err); err != nil {
+					return err
+				}
 				continue
 			}
-			if arn := aws.ToString(s.SubscriptionArn); strings.HasPrefix(arn, "arn:") {
-				f.add("subscription", arn, aws.ToString(s.Endpoint), "aws sns unsubscribe --subscription-arn %s", arn)
+			tags := map[string]string{}
+			for _, t := range out.Tags {
+				tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+			}
+			if !f.tagged(tags) {
 				continue
 			}
-			f.add(PendingSubscription, aws.ToString(s.Endpoint), "of "+topic, "# none: nobody confirmed it, it disappears by itself after two to three days")
 		}
+		ours[arn] = true
+		f.add("SNS topic", arn, "", "aws sns delete-topic --topic-arn %s", arn)
+	}
+	subscriptions, err := deployed.All(ctx, sns.NewListSubscriptionsPaginator(client, &sns.ListSubscriptionsInput{}),
+		func(page *sns.ListSubscriptionsOutput) []snstypes.Subscription { return page.Subscriptions })
+	if err != nil {
+		return err
+	}
+	for _, s := range subscriptions {
+		topic := aws.ToString(s.TopicArn)
+		if _, name, _ := cutLast(topic, ":"); name != f.names.SNSTopic && !ours[topic] {
+			continue
+		}
+		if arn := aws.ToString(s.SubscriptionArn); strings.HasPrefix(arn, "arn:") {
+			f.add("subscription", arn, aws.ToString(s.Endpoint), "aws sns unsubscribe --subscription-arn %s", arn)
+			continue
+		}
+		f.add(PendingSubscription, aws.ToString(s.Endpoint), "of "+topic, "# none: nobody confirmed it, it disappears by itself after two to three days")
 	}
 	return nil
 }
 
 // queues are made by checks only.
 func (f *finder) queues(ctx context.Context) error {
-	pages := sqs.NewListQueuesPaginator(sqs.NewFromConfig(f.AWS), &sqs.ListQueuesInput{MaxResults: aws.Int32(1000)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, url := range page.QueueUrls {
-			_, name, _ := cutLast(url, "/")
-			if _, found := will.CutCheck(name); found && f.isThing(name) {
-				f.add("queue", name, "of a check", "aws sqs delete-queue --queue-url %s", url)
-			}
+	urls, err := deployed.All(ctx, sqs.NewListQueuesPaginator(sqs.NewFromConfig(f.AWS), &sqs.ListQueuesInput{MaxResults: aws.Int32(1000)}),
+		func(page *sqs.ListQueuesOutput) []string { return page.QueueUrls })
+	if err != nil {
+		return err
+	}
+	for _, url := range urls {
+		_, name, _ := cutLast(url, "/")
+		if _, found := will.CutCheck(name); found && f.isThing(name) {
+			f.add("queue", name, "of a check", "aws sqs delete-queue --queue-url %s", url)
 		}
 	}
 	return nil
 }
 
 func (f *finder) retained(ctx context.Context) error {
-	client, err := f.dataClient(ctx)
+	endpoint, err := deployed.Endpoint(ctx, f.AWS)
 	if err != nil {
 		return err
 	}
-	pages := iotdataplane.NewListRetainedMessagesPaginator(client, &iotdataplane.ListRetainedMessagesInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, m := range page.RetainedTopics {
-			if topic := aws.ToString(m.Topic); f.isTopic(topic) {
-				f.add("retained message", topic, "", "aws iot-data publish --retain --topic '%s'", topic)
-			}
+	messages, err := deployed.All(ctx, iotdataplane.NewListRetainedMessagesPaginator(deployed.DataPlane(f.AWS, endpoint), &iotdataplane.ListRetainedMessagesInput{}),
+		func(page *iotdataplane.ListRetainedMessagesOutput) []datatypes.RetainedMessageSummary {
+			return page.RetainedTopics
+		})
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		if topic := aws.ToString(m.Topic); f.isTopic(topic) {
+			f.add("retained message", topic, "", "aws iot-data publish --retain --topic '%s'", topic)
 		}
 	}
 	return nil
@@ -532,22 +520,6 @@ func (f *finder) isTopic(topic string) bool {
 	return slices.Contains([]string{f.names.WillTopic, f.names.ConnectedTopic, f.names.ExecutedTopic}, topic)
 }
 
-// dataClient speaks with the message broker's own API, which is elsewhere unless
-// all of AWS is at one endpoint.
-func (f *finder) dataClient(ctx context.Context) (*iotdataplane.Client, error) {
-	client := iotdataplane.NewFromConfig(f.AWS)
-	if client.Options().BaseEndpoint != nil {
-		return client, nil
-	}
-	out, err := f.iot.DescribeEndpoint(ctx, &iot.DescribeEndpointInput{EndpointType: aws.String("iot:Data-ATS")})
-	if err != nil {
-		return nil, err
-	}
-	return iotdataplane.NewFromConfig(f.AWS, func(o *iotdataplane.Options) {
-		o.BaseEndpoint = aws.String("https://" + aws.ToString(out.EndpointAddress))
-	}), nil
-}
-
 func (f *finder) assets(ctx context.Context) error {
 	if !f.Assets {
 		return nil
@@ -557,19 +529,17 @@ func (f *finder) assets(ctx context.Context) error {
 		return err
 	}
 	bucket := fmt.Sprintf("cdk-hnb659fds-assets-%s-%s", aws.ToString(who.Account), f.AWS.Region)
-	pages := s3.NewListObjectsV2Paginator(s3.NewFromConfig(f.AWS, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
-		&s3.ListObjectsV2Input{Bucket: &bucket})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if code := (smithy.APIError)(nil); errors.As(err, &code) && code.ErrorCode() == "NoSuchBucket" {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for _, object := range page.Contents {
-			f.add("asset", *object.Key, "in "+bucket+", of any CDK app", "aws s3 rm s3://%s/%s", bucket, *object.Key)
-		}
+	client := s3.NewFromConfig(f.AWS, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
+	objects, err := deployed.All(ctx, s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &bucket}),
+		func(page *s3.ListObjectsV2Output) []s3types.Object { return page.Contents })
+	if refused, ok := errors.AsType[smithy.APIError](err); ok && refused.ErrorCode() == "NoSuchBucket" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		f.add("asset", *object.Key, "in "+bucket+", of any CDK app", "aws s3 rm s3://%s/%s", bucket, *object.Key)
 	}
 	return nil
 }

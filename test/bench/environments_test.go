@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	endtoend "lastwill/internal/check"
+	"lastwill/internal/deployed"
 	"lastwill/internal/leftovers"
 	"lastwill/internal/localaws"
 	"lastwill/internal/localaws/api"
@@ -64,7 +65,7 @@ func liveAndDie(ctx context.Context, server *localaws.Server, name, golden strin
 			return aws.Credentials{AccessKeyID: api.TestAccessKeyID, SecretAccessKey: api.TestSecretAccessKey}, nil
 		}),
 	}
-	target, err := endtoend.TargetOf(ctx, config, stack)
+	target, err := deployed.Target(ctx, config, stack)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 	"github.com/aws/smithy-go"
 
-	"lastwill/internal/check"
+	"lastwill/internal/deployed"
 	"lastwill/internal/device"
 	"lastwill/internal/page"
 	"lastwill/internal/watch"
@@ -93,7 +93,7 @@ type Page struct {
 // Open reads the stack and subscribes to its topics. The page is told what happens
 // until ctx ends; Wait then waits for that.
 func Open(ctx context.Context, o Options) (*Page, error) {
-	target, err := check.TargetOf(ctx, o.AWS, o.Stack)
+	target, err := deployed.Target(ctx, o.AWS, o.Stack)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 
-	"lastwill/internal/check"
+	"lastwill/internal/deployed"
 	"lastwill/internal/page"
 )
 
@@ -82,7 +82,7 @@ func (p *Page) failures(ctx context.Context) {
 
 // failuresOf reads a message of the error action.
 func failuresOf(text string, at time.Time) (out []page.Event) {
-	var logged check.ErrorActionMessage
+	var logged deployed.ErrorActionMessage
 	told := page.Event{Kind: page.ErrorAction, Time: at, Detail: "CloudwatchLogsAction"}
 	if json.Unmarshal([]byte(text), &logged) != nil {
 		told.Payload, told.Detail = []byte(text), "in the log is what no error action writes"

@@ -25,8 +25,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 
-	"lastwill/internal/check"
+	"lastwill/internal/deployed"
 	"lastwill/internal/iotsql"
 	"lastwill/internal/page"
 	"lastwill/internal/will"
@@ -47,7 +48,7 @@ func clientsOf(config aws.Config, endpoint string) clients {
 	return clients{
 		cloudformation.NewFromConfig(config), iot.NewFromConfig(config), iam.NewFromConfig(config), sns.NewFromConfig(config),
 		cloudwatchlogs.NewFromConfig(config), cloudwatch.NewFromConfig(config),
-		check.DataPlane(config, endpoint),
+		deployed.DataPlane(config, endpoint),
 	}
 }
 
@@ -150,7 +151,7 @@ func accountOf(id string) string {
 // read returns the stack: all of it, or what may have changed since it was read. A
 // part that cannot be read is as it was before, beside the problem.
 func (p *Page) read(ctx context.Context, before page.StackState, rulesBefore []rule, all bool) (page.StackState, []rule, error) {
-	stack, err := check.StackOf(ctx, p.cloudformation, p.Stack)
+	stack, err := deployed.Stack(ctx, p.AWS, p.Stack)
 	if err == nil && stack == nil {
 		err = errGone
 	}
@@ -198,20 +199,19 @@ const maxEventPages = 5
 
 // readParts reads resources, the events of the last deployment, and policies.
 func (p *Page) readParts(ctx context.Context, out *page.StackState, before page.StackState) {
-	resources := cloudformation.NewListStackResourcesPaginator(p.cloudformation, &cloudformation.ListStackResourcesInput{StackName: &out.ID})
-	for resources.HasMorePages() {
-		found, err := resources.NextPage(ctx)
-		if err != nil {
-			problem(out, "resources", err)
-			out.Resources = before.Resources
-			break
-		}
-		for _, r := range found.StackResourceSummaries {
-			out.Resources = append(out.Resources, page.Resource{
-				LogicalID: aws.ToString(r.LogicalResourceId), Type: aws.ToString(r.ResourceType), PhysicalID: aws.ToString(r.PhysicalResourceId),
-				Status: string(r.ResourceStatus), Reason: aws.ToString(r.ResourceStatusReason),
-			})
-		}
+	resources, err := deployed.All(ctx, cloudformation.NewListStackResourcesPaginator(p.cloudformation, &cloudformation.ListStackResourcesInput{StackName: &out.ID}),
+		func(page *cloudformation.ListStackResourcesOutput) []cfntypes.StackResourceSummary {
+			return page.StackResourceSummaries
+		})
+	problem(out, "resources", err)
+	for _, r := range resources {
+		out.Resources = append(out.Resources, page.Resource{
+			LogicalID: aws.ToString(r.LogicalResourceId), Type: aws.ToString(r.ResourceType), PhysicalID: aws.ToString(r.PhysicalResourceId),
+			Status: string(r.ResourceStatus), Reason: aws.ToString(r.ResourceStatusReason),
+		})
+	}
+	if err != nil {
+		out.Resources = before.Resources
 	}
 	out.Resources = slices.SortedFunc(slices.Values(out.Resources), func(a, b page.Resource) int { return strings.Compare(a.Type+" "+a.LogicalID, b.Type+" "+b.LogicalID) })
 	events := cloudformation.NewDescribeStackEventsPaginator(p.cloudformation, &cloudformation.DescribeStackEventsInput{StackName: &out.ID})
@@ -265,12 +265,13 @@ func (p *Page) readPolicies(ctx context.Context, out *page.StackState, r page.Re
 			return
 		}
 		add(r.PhysicalID, "who may assume the role", unescaped(role.Role.AssumeRolePolicyDocument))
-		names, err := p.iam.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &r.PhysicalID})
+		names, err := deployed.All(ctx, iam.NewListRolePoliciesPaginator(p.iam, &iam.ListRolePoliciesInput{RoleName: &r.PhysicalID}),
+			func(page *iam.ListRolePoliciesOutput) []string { return page.PolicyNames })
 		if err != nil {
 			problem(out, "policies of role "+r.PhysicalID, err)
 			return
 		}
-		for _, name := range names.PolicyNames {
+		for _, name := range names {
 			found, err := p.iam.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &r.PhysicalID, PolicyName: &name})
 			problem(out, "policy "+name+" of role "+r.PhysicalID, err)
 			if err == nil {
@@ -353,20 +354,18 @@ func inWords(a types.Action) string {
 }
 
 func (p *Page) readAddresses(ctx context.Context, out *page.StackState, topic string, before page.StackState) {
-	pages := sns.NewListSubscriptionsByTopicPaginator(p.sns, &sns.ListSubscriptionsByTopicInput{TopicArn: &topic})
-	for pages.HasMorePages() {
-		found, err := pages.NextPage(ctx)
-		if err != nil {
-			problem(out, "subscriptions of "+topic, err)
-			out.Addresses = before.Addresses
-			return
-		}
-		for _, s := range found.Subscriptions {
-			// One that was ended is listed for some time yet, as Deleted.
-			confirmed, pending := arn.IsARN(aws.ToString(s.SubscriptionArn)), aws.ToString(s.SubscriptionArn) == "PendingConfirmation"
-			if strings.HasPrefix(aws.ToString(s.Protocol), "email") && (confirmed || pending) {
-				out.Addresses = append(out.Addresses, page.Address{Address: aws.ToString(s.Endpoint), Pending: pending})
-			}
+	subscriptions, err := deployed.All(ctx, sns.NewListSubscriptionsByTopicPaginator(p.sns, &sns.ListSubscriptionsByTopicInput{TopicArn: &topic}),
+		func(page *sns.ListSubscriptionsByTopicOutput) []snstypes.Subscription { return page.Subscriptions })
+	if err != nil {
+		problem(out, "subscriptions of "+topic, err)
+		out.Addresses = before.Addresses
+		return
+	}
+	for _, s := range subscriptions {
+		// One that was ended is listed for some time yet, as Deleted.
+		confirmed, pending := arn.IsARN(aws.ToString(s.SubscriptionArn)), aws.ToString(s.SubscriptionArn) == "PendingConfirmation"
+		if strings.HasPrefix(aws.ToString(s.Protocol), "email") && (confirmed || pending) {
+			out.Addresses = append(out.Addresses, page.Address{Address: aws.ToString(s.Endpoint), Pending: pending})
 		}
 	}
 }
