@@ -41,7 +41,7 @@ func Environments(context map[string]any) ([]Config, error) {
 		c, found := configFrom(withEnvironment(context, n.name), origin(file, n.name), n.settings)
 		for _, thing := range c.thingNames() {
 			if other, ok := taken[thing]; ok {
-				found.add(origin(file, n.name)+"things", fmt.Errorf("%q is a thing of the environment %s too: rename one", thing, other))
+				found.addOf(origin(file, n.name), "things", fmt.Errorf("%q is a thing of the environment %s too: rename one", thing, other))
 			}
 			taken[thing] = n.name
 		}
@@ -49,7 +49,7 @@ func Environments(context map[string]any) ([]Config, error) {
 		configs = append(configs, c)
 	}
 	if problems == nil && configs == nil {
-		problems.add(file, errors.New(`it names no environment: give one, such as {"staging": {"email": "ops@example.com"}}`))
+		problems.addOf(file, "", errors.New(`it names no environment: give one, such as {"staging": {"email": "ops@example.com"}}`))
 	}
 	return configs, problems.err()
 }
@@ -89,8 +89,8 @@ func settingsOf(list []named, name, file string) (map[string]any, error) {
 	return nil, fmt.Errorf("%q is not in %s, which has %s: add it, or a family such as \"pr-*\"", name, file, strings.Join(names, ", "))
 }
 
-// origin is what a problem with a setting of the file begins with.
-func origin(file, name string) string { return file + ": " + name + ": " }
+// origin is where a setting of the file stands.
+func origin(file, name string) string { return file + ": " + name }
 
 // readEnvironments reads the file that the context names. A missing file is an
 // error only if it was named.
@@ -106,14 +106,14 @@ func readEnvironments(context map[string]any) (file string, list []named, p Prob
 		list, err = parseEnvironments(content)
 	}
 	if err != nil {
-		r.problems.add(file, err)
+		r.problems.addOf(file, "", err)
 		return file, nil, r.problems
 	}
 	seen := map[string]bool{}
 	for _, n := range list {
-		r.problems.add(file, checkName(n.name))
+		r.problems.addOf(file, "", checkName(n.name))
 		if seen[n.name] {
-			r.problems.add(file, fmt.Errorf("%q is there twice: name each environment once", n.name))
+			r.problems.addOf(file, "", fmt.Errorf("%q is there twice: name each environment once", n.name))
 		}
 		seen[n.name] = true
 	}

@@ -1,6 +1,7 @@
 package monitoring_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -215,6 +216,30 @@ func TestProblemsOfAllEnvironmentsComeAtOnce(t *testing.T) {
 	}
 	if _, err := monitoring.Environments(nil); err == nil || !strings.Contains(err.Error(), "names no environment") {
 		t.Errorf("without a file: %v", err)
+	}
+}
+
+func TestAProblemHasItsKeyAndItsPlace(t *testing.T) {
+	file, context := environmentsFile(t, `{"x": {"email": "x", "keepAlive": "soon", "kepAlive": 60}}`)
+	context["reigon"] = "eu-central-1"
+	_, err := monitoring.Environments(context)
+	problems, ok := errors.AsType[monitoring.Problems](err)
+	if !ok {
+		t.Fatal(err)
+	}
+	var got [][2]string
+	for _, p := range problems {
+		got = append(got, [2]string{p.Origin, p.Key})
+	}
+	want := [][2]string{{file + ": x", "keepAlive"}, {"", "reigon"}, {file + ": x", "kepAlive"}, {file + ": x", "email"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	_, context = environmentsFile(t, `[]`)
+	context["environment"] = "x"
+	_, err = monitoring.ConfigFrom(context)
+	if problems, ok := errors.AsType[monitoring.Problems](err); !ok || problems[0].Origin != context["environments"] || problems[0].Key != "" {
+		t.Errorf("a file that is none: %#v", err)
 	}
 }
 
