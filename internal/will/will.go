@@ -222,6 +222,14 @@ func SQL(willTopic string) string {
 	return "SELECT * FROM '" + willTopic + "' WHERE state.reported.last_will = 'yes' AND state.reported.trigger_action = 'on'"
 }
 
+// OutageSQL is the statement of the rule that puts wills into the queue of confirmed
+// alerts (internal/outage, ParseEvent). It selects the same messages as SQL, and of the payload only
+// the name that it claims.
+func OutageSQL(willTopic string) string {
+	return "SELECT state.reported.client_id AS claimed, clientid() AS client, timestamp() AS time FROM '" + willTopic +
+		"' WHERE state.reported.last_will = 'yes' AND state.reported.trigger_action = 'on'"
+}
+
 func mustJSON(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
