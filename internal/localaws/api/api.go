@@ -116,6 +116,11 @@ func op[In, Out any](f func(*call, In) (Out, error)) operation {
 	}
 }
 
+// do makes one of a function that has no output.
+func do[In any](f func(In) error) operation {
+	return op(func(_ *call, in In) (nothing, error) { return nothing{}, f(in) })
+}
+
 // nothing is the output of operations that have none.
 type nothing struct{}
 

@@ -22,7 +22,6 @@ var resources = map[string]string{
 	"iot:AttachThingPrincipal":     "*",
 	"iot:DetachThingPrincipal":     "*",
 	"iot:ListThingPrincipals":      "*",
-	"iot:ListPrincipalThings":      "*",
 	"iot:CreateCertificateFromCsr": "*",
 	"iot:DescribeCertificate":      "cert/{certificateId}",
 	"iot:UpdateCertificate":        "cert/{certificateId}",
@@ -42,13 +41,11 @@ var resources = map[string]string{
 	"sqs:CreateQueue":        "{QueueName}",
 	"sqs:GetQueueUrl":        "{QueueName}",
 	"sqs:GetQueueAttributes": "{QueueUrl}",
-	"sqs:SetQueueAttributes": "{QueueUrl}",
 	"sqs:ReceiveMessage":     "{QueueUrl}",
 	"sqs:DeleteMessage":      "{QueueUrl}",
 	"sqs:DeleteQueue":        "{QueueUrl}",
 
 	"logs:FilterLogEvents": "log-group:{logGroupName}:log-stream:",
-	"logs:GetLogEvents":    "log-group:{logGroupName}:log-stream:{logStreamName}",
 
 	"cloudformation:DescribeStacks": "{StackName}",
 }

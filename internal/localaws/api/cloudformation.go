@@ -23,21 +23,22 @@ func cloudformationFront(s Services) front {
 	return queryFront{
 		service: "cloudformation", namespace: "http://cloudformation.amazonaws.com/doc/2010-05-15/",
 		operations: map[string]operation{
-			"CreateStack":                 op(a.createStack),
-			"UpdateStack":                 op(a.updateStack),
-			"DeleteStack":                 op(a.deleteStack),
-			"DescribeStacks":              op(a.describeStacks),
-			"DescribeStackEvents":         op(a.describeStackEvents),
-			"DescribeStackResources":      op(a.describeStackResources),
-			"ListStacks":                  op(a.listStacks),
-			"ListStackResources":          op(a.listStackResources),
-			"GetTemplate":                 op(a.getTemplate),
-			"GetTemplateSummary":          op(a.getTemplateSummary),
-			"ValidateTemplate":            op(a.validateTemplate),
-			"CreateChangeSet":             op(a.createChangeSet),
-			"DescribeChangeSet":           op(a.describeChangeSet),
-			"ExecuteChangeSet":            op(a.executeChangeSet),
-			"DeleteChangeSet":             op(a.deleteChangeSet),
+			"CreateStack":            op(a.createStack),
+			"UpdateStack":            op(a.updateStack),
+			"DeleteStack":            op(a.deleteStack),
+			"DescribeStacks":         op(a.describeStacks),
+			"DescribeStackEvents":    op(a.describeStackEvents),
+			"DescribeStackResources": op(a.describeStackResources),
+			"ListStacks":             op(a.listStacks),
+			"ListStackResources":     op(a.listStackResources),
+			"GetTemplate":            op(a.getTemplate),
+			"GetTemplateSummary":     op(a.getTemplateSummary),
+			"CreateChangeSet":        op(a.createChangeSet),
+			"DescribeChangeSet":      op(a.describeChangeSet),
+			"ExecuteChangeSet":       op(a.executeChangeSet),
+			"DeleteChangeSet": do(func(in struct{ ChangeSetName, StackName string }) error {
+				return a.stacks.DeleteChangeSet(in.ChangeSetName, in.StackName)
+			}),
 			"ListChangeSets":              op(a.listChangeSets),
 			"UpdateTerminationProtection": op(a.updateTerminationProtection),
 		},
@@ -498,14 +499,6 @@ func (a cloudformationAPI) getTemplateSummary(_ *call, in struct{ StackName, Tem
 	return summarize(body)
 }
 
-func (a cloudformationAPI) validateTemplate(_ *call, in struct{ TemplateBody, TemplateURL string }) (out templateSummary, err error) {
-	body, err := a.template(in.TemplateBody, in.TemplateURL)
-	if err != nil {
-		return out, err
-	}
-	return summarize(body)
-}
-
 func summarize(body []byte) (out templateSummary, err error) {
 	t, err := cloudformation.ParseTemplate(body)
 	if err != nil {
@@ -632,10 +625,6 @@ func (a cloudformationAPI) executeChangeSet(_ *call, in struct {
 ) (nothing, error) {
 	_, err := a.stacks.ExecuteChangeSet(in.ChangeSetName, in.StackName, in.DisableRollback)
 	return nothing{}, err
-}
-
-func (a cloudformationAPI) deleteChangeSet(_ *call, in struct{ ChangeSetName, StackName string }) (nothing, error) {
-	return nothing{}, a.stacks.DeleteChangeSet(in.ChangeSetName, in.StackName)
 }
 
 type changeSetSummary struct {

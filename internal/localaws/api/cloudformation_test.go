@@ -325,9 +325,9 @@ func TestTemplatesAreReadFromTheAssetStore(t *testing.T) {
 			t.Errorf("the summary of %s is %+v", address, summary)
 		}
 	}
-	_, err := client.ValidateTemplate(t.Context(), &cloudformation.ValidateTemplateInput{TemplateURL: aws.String(e.url + "/" + assets + "/none")})
+	_, err := client.GetTemplateSummary(t.Context(), &cloudformation.GetTemplateSummaryInput{TemplateURL: aws.String(e.url + "/" + assets + "/none")})
 	fails(t, err, "ValidationError")
-	valid, err := client.ValidateTemplate(t.Context(), &cloudformation.ValidateTemplateInput{
+	valid, err := client.GetTemplateSummary(t.Context(), &cloudformation.GetTemplateSummaryInput{
 		TemplateBody: aws.String(`{"Resources":{"R":{"Type":"AWS::IAM::Role","Properties":{"RoleName":"r"}}}}`),
 	})
 	check(t, err)
@@ -366,7 +366,7 @@ func TestCloudFormationRefusesWithItsOwnErrors(t *testing.T) {
 			return err
 		}},
 		{"a template and an address of one", "ValidationError", "Either Template URL or Template Body", func() error {
-			_, err := client.ValidateTemplate(t.Context(), &cloudformation.ValidateTemplateInput{})
+			_, err := client.GetTemplateSummary(t.Context(), &cloudformation.GetTemplateSummaryInput{})
 			return err
 		}},
 		{"an update of nothing", "ValidationError", "Stack [Nobody] does not exist", func() error {

@@ -12,15 +12,18 @@ import (
 func cloudwatchFront(s Services) front {
 	a := cloudwatchAPI{s.CloudWatch}
 	return cborFront{service: "cloudwatch", queryCodes: map[string]string{"DashboardNotFoundError": "ResourceNotFound"}, operations: map[string]operation{
-		"DeleteAlarms":        op(a.deleteAlarms),
-		"DeleteDashboards":    op(a.deleteDashboards),
+		"DeleteAlarms": do(func(in struct{ AlarmNames []string }) error { return a.service.DeleteAlarms(in.AlarmNames...) }),
+		"DeleteDashboards": do(func(in struct{ DashboardNames []string }) error {
+			return a.service.DeleteDashboards(in.DashboardNames...)
+		}),
 		"DescribeAlarms":      op(a.describeAlarms),
-		"GetDashboard":        op(a.getDashboard),
 		"GetMetricData":       op(a.getMetricData),
 		"ListDashboards":      op(a.listDashboards),
 		"ListMetrics":         op(a.listMetrics),
 		"ListTagsForResource": op(a.listTagsForResource),
-		"SetAlarmState":       op(a.setAlarmState),
+		"SetAlarmState": do(func(in struct{ AlarmName, StateValue, StateReason string }) error {
+			return a.service.SetAlarmState(in.AlarmName, in.StateValue, in.StateReason)
+		}),
 	}}
 }
 
@@ -212,14 +215,6 @@ func (a cloudwatchAPI) describeAlarms(_ *call, in struct {
 	return out, err
 }
 
-func (a cloudwatchAPI) deleteAlarms(_ *call, in struct{ AlarmNames []string }) (nothing, error) {
-	return nothing{}, a.service.DeleteAlarms(in.AlarmNames...)
-}
-
-func (a cloudwatchAPI) setAlarmState(_ *call, in struct{ AlarmName, StateValue, StateReason string }) (nothing, error) {
-	return nothing{}, a.service.SetAlarmState(in.AlarmName, in.StateValue, in.StateReason)
-}
-
 type dashboardEntry struct {
 	DashboardName, DashboardArn string
 	LastModified                moment
@@ -240,19 +235,6 @@ func (a cloudwatchAPI) listDashboards(_ *call, in struct{ DashboardNamePrefix, N
 		return dashboardEntry{d.Name, d.ARN, moment(d.Modified), len(d.Body)}
 	})
 	return out, err
-}
-
-func (a cloudwatchAPI) getDashboard(_ *call, in struct{ DashboardName string }) (out struct {
-	DashboardName, DashboardArn, DashboardBody string
-}, err error,
-) {
-	d, err := a.service.GetDashboard(in.DashboardName)
-	out.DashboardName, out.DashboardArn, out.DashboardBody = d.Name, d.ARN, d.Body
-	return out, err
-}
-
-func (a cloudwatchAPI) deleteDashboards(_ *call, in struct{ DashboardNames []string }) (nothing, error) {
-	return nothing{}, a.service.DeleteDashboards(in.DashboardNames...)
 }
 
 func (a cloudwatchAPI) listTagsForResource(_ *call, in struct{ ResourceARN string }) (out struct{ Tags []tag }, err error) {

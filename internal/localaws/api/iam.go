@@ -17,11 +17,10 @@ func iamFront(s Services) front {
 	return queryFront{
 		service: "iam", namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
 		operations: map[string]operation{
-			"GetRole":                  op(a.getRole),
-			"ListRoles":                op(a.listRoles),
-			"GetRolePolicy":            op(a.getRolePolicy),
-			"ListRolePolicies":         op(a.listRolePolicies),
-			"ListAttachedRolePolicies": op(a.listAttachedRolePolicies),
+			"GetRole":          op(a.getRole),
+			"ListRoles":        op(a.listRoles),
+			"GetRolePolicy":    op(a.getRolePolicy),
+			"ListRolePolicies": op(a.listRolePolicies),
 		},
 	}
 }
@@ -125,28 +124,5 @@ func (a iamAPI) listRolePolicies(_ *call, in struct {
 		return out, err
 	}
 	out.PolicyNames, out.iamPage, err = pageOfIAM(slices.Sorted(maps.Keys(r.Policies)), itself, in.paged)
-	return out, err
-}
-
-type attachedPolicy struct{ PolicyName, PolicyArn string }
-
-func (a iamAPI) listAttachedRolePolicies(_ *call, in struct {
-	namedRole
-	paged
-},
-) (out struct {
-	AttachedPolicies []attachedPolicy `xml:"AttachedPolicies>member"`
-	iamPage
-}, err error,
-) {
-	r, err := a.service.GetRole(in.RoleName)
-	if err != nil {
-		return out, err
-	}
-	arns, next, err := pageOfIAM(slices.Sorted(slices.Values(r.ManagedPolicies)), itself, in.paged)
-	for _, arn := range arns {
-		out.AttachedPolicies = append(out.AttachedPolicies, attachedPolicy{arn[strings.LastIndex(arn, "/")+1:], arn})
-	}
-	out.iamPage = next
 	return out, err
 }

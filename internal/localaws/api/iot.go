@@ -24,45 +24,41 @@ func iotFront(s Services) front {
 		{method: "POST", path: "/things/{thingName}", name: "CreateThing", run: op(a.createThing)},
 		{method: "GET", path: "/things/{thingName}", name: "DescribeThing", run: op(a.describeThing)},
 		{method: "GET", path: "/things", name: "ListThings", run: op(a.listThings)},
-		{method: "PATCH", path: "/things/{thingName}", name: "UpdateThing", run: op(a.updateThing)},
-		{method: "DELETE", path: "/things/{thingName}", name: "DeleteThing", run: op(a.deleteThing)},
-		{method: "PUT", path: "/things/{thingName}/principals", name: "AttachThingPrincipal", run: op(a.attachThingPrincipal), principalHeader: principal},
-		{method: "DELETE", path: "/things/{thingName}/principals", name: "DetachThingPrincipal", run: op(a.detachThingPrincipal), principalHeader: principal},
+		{method: "DELETE", path: "/things/{thingName}", name: "DeleteThing", run: do(func(in namedThing) error { return a.service.DeleteThing(in.ThingName) })},
+		{method: "PUT", path: "/things/{thingName}/principals", name: "AttachThingPrincipal", run: do(func(in thingPrincipal) error { return a.service.AttachThingPrincipal(in.ThingName, in.Principal) }), principalHeader: principal},
+		{method: "DELETE", path: "/things/{thingName}/principals", name: "DetachThingPrincipal", run: do(func(in thingPrincipal) error { return a.service.DetachThingPrincipal(in.ThingName, in.Principal) }), principalHeader: principal},
 		{method: "GET", path: "/things/{thingName}/principals", name: "ListThingPrincipals", run: op(a.listThingPrincipals)},
-		{method: "GET", path: "/principals/things", name: "ListPrincipalThings", run: op(a.listPrincipalThings), principalHeader: principal},
 
 		{method: "POST", path: "/certificates", name: "CreateCertificateFromCsr", run: op(a.createCertificateFromCSR)},
-		{method: "POST", path: "/keys-and-certificate", name: "CreateKeysAndCertificate", run: op(a.createKeysAndCertificate)},
 		{method: "GET", path: "/certificates/{certificateId}", name: "DescribeCertificate", run: op(a.describeCertificate)},
 		{method: "GET", path: "/certificates", name: "ListCertificates", run: op(a.listCertificates)},
-		{method: "PUT", path: "/certificates/{certificateId}", name: "UpdateCertificate", run: op(a.updateCertificate)},
+		{method: "PUT", path: "/certificates/{certificateId}", name: "UpdateCertificate", run: do(func(in struct{ CertificateID, NewStatus string }) error {
+			return a.service.UpdateCertificate(in.CertificateID, in.NewStatus)
+		})},
 		{method: "DELETE", path: "/certificates/{certificateId}", name: "DeleteCertificate", run: op(a.deleteCertificate)},
 
 		{method: "POST", path: "/policies/{policyName}", name: "CreatePolicy", run: op(a.createPolicy)},
 		{method: "GET", path: "/policies/{policyName}", name: "GetPolicy", run: op(a.getPolicy)},
 		{method: "GET", path: "/policies", name: "ListPolicies", run: op(a.listPolicies)},
-		{method: "DELETE", path: "/policies/{policyName}", name: "DeletePolicy", run: op(a.deletePolicy)},
+		{method: "DELETE", path: "/policies/{policyName}", name: "DeletePolicy", run: do(func(in namedPolicy) error { return a.service.DeletePolicy(in.PolicyName) })},
 		{method: "POST", path: "/policies/{policyName}/version", name: "CreatePolicyVersion", run: op(a.createPolicyVersion)},
 		{method: "GET", path: "/policies/{policyName}/version", name: "ListPolicyVersions", run: op(a.listPolicyVersions)},
-		{method: "GET", path: "/policies/{policyName}/version/{policyVersionId}", name: "GetPolicyVersion", run: op(a.getPolicyVersion)},
-		{method: "PATCH", path: "/policies/{policyName}/version/{policyVersionId}", name: "SetDefaultPolicyVersion", run: op(a.setDefaultPolicyVersion)},
-		{method: "DELETE", path: "/policies/{policyName}/version/{policyVersionId}", name: "DeletePolicyVersion", run: op(a.deletePolicyVersion)},
-		{method: "PUT", path: "/target-policies/{policyName}", name: "AttachPolicy", run: op(a.attachPolicy)},
-		{method: "POST", path: "/target-policies/{policyName}", name: "DetachPolicy", run: op(a.detachPolicy)},
-		{method: "POST", path: "/attached-policies/{target}", name: "ListAttachedPolicies", run: op(a.listAttachedPolicies)},
+		{method: "DELETE", path: "/policies/{policyName}/version/{policyVersionId}", name: "DeletePolicyVersion", run: do(func(in namedPolicyVersion) error {
+			return a.service.DeletePolicyVersion(in.PolicyName, in.PolicyVersionID)
+		})},
+		{method: "PUT", path: "/target-policies/{policyName}", name: "AttachPolicy", run: do(func(in policyTarget) error { return a.service.AttachPolicy(in.PolicyName, in.Target) })},
+		{method: "POST", path: "/target-policies/{policyName}", name: "DetachPolicy", run: do(func(in policyTarget) error { return a.service.DetachPolicy(in.PolicyName, in.Target) })},
 		{method: "POST", path: "/policy-targets/{policyName}", name: "ListTargetsForPolicy", run: op(a.listTargetsForPolicy)},
 
 		{method: "POST", path: "/rules/{ruleName}", name: "CreateTopicRule", run: op(a.createTopicRule), payload: true},
 		{method: "GET", path: "/rules/{ruleName}", name: "GetTopicRule", run: op(a.getTopicRule)},
 		{method: "GET", path: "/rules", name: "ListTopicRules", run: op(a.listTopicRules)},
 		{method: "PATCH", path: "/rules/{ruleName}", name: "ReplaceTopicRule", run: op(a.replaceTopicRule), payload: true},
-		{method: "POST", path: "/rules/{ruleName}/enable", name: "EnableTopicRule", run: op(a.enableTopicRule)},
-		{method: "POST", path: "/rules/{ruleName}/disable", name: "DisableTopicRule", run: op(a.disableTopicRule)},
-		{method: "DELETE", path: "/rules/{ruleName}", name: "DeleteTopicRule", run: op(a.deleteTopicRule)},
+		{method: "POST", path: "/rules/{ruleName}/enable", name: "EnableTopicRule", run: do(func(in namedRule) error { return a.service.SetTopicRuleDisabled(in.RuleName, false) })},
+		{method: "POST", path: "/rules/{ruleName}/disable", name: "DisableTopicRule", run: do(func(in namedRule) error { return a.service.SetTopicRuleDisabled(in.RuleName, true) })},
+		{method: "DELETE", path: "/rules/{ruleName}", name: "DeleteTopicRule", run: do(func(in namedRule) error { return a.service.DeleteTopicRule(in.RuleName) })},
 
 		{method: "GET", path: "/tags", name: "ListTagsForResource", run: op(a.listTagsForResource)},
-		{method: "POST", path: "/tags", name: "TagResource", run: op(a.tagResource)},
-		{method: "POST", path: "/untag", name: "UntagResource", run: op(a.untagResource)},
 	}}
 }
 
@@ -103,26 +99,6 @@ func (a iotAPI) listTagsForResource(_ *call, in struct{ ResourceArn, NextToken s
 	tags, err := a.service.ListTagsForResource(in.ResourceArn)
 	out.Tags = tagList(tags)
 	return out, err
-}
-
-func (a iotAPI) tagResource(_ *call, in struct {
-	ResourceArn string
-	Tags        []tag
-},
-) (nothing, error) {
-	tags, err := tagsOf(in.Tags)
-	if err != nil {
-		return nothing{}, err
-	}
-	return nothing{}, a.service.TagResource(in.ResourceArn, tags)
-}
-
-func (a iotAPI) untagResource(_ *call, in struct {
-	ResourceArn string
-	TagKeys     []string
-},
-) (nothing, error) {
-	return nothing{}, a.service.UntagResource(in.ResourceArn, in.TagKeys)
 }
 
 type attributePayload struct {
@@ -187,35 +163,7 @@ func (a iotAPI) listThings(_ *call, in struct {
 	return out, err
 }
 
-func (a iotAPI) updateThing(_ *call, in struct {
-	ThingName        string
-	AttributePayload *attributePayload
-},
-) (out nothing, err error) {
-	switch p := in.AttributePayload; {
-	case p == nil:
-		_, err = a.service.DescribeThing(in.ThingName)
-	case p.Merge:
-		_, err = a.service.MergeThing(in.ThingName, p.Attributes)
-	default:
-		_, err = a.service.UpdateThing(in.ThingName, p.Attributes)
-	}
-	return out, err
-}
-
-func (a iotAPI) deleteThing(_ *call, in namedThing) (nothing, error) {
-	return nothing{}, a.service.DeleteThing(in.ThingName)
-}
-
 type thingPrincipal struct{ ThingName, Principal string }
-
-func (a iotAPI) attachThingPrincipal(_ *call, in thingPrincipal) (nothing, error) {
-	return nothing{}, a.service.AttachThingPrincipal(in.ThingName, in.Principal)
-}
-
-func (a iotAPI) detachThingPrincipal(_ *call, in thingPrincipal) (nothing, error) {
-	return nothing{}, a.service.DetachThingPrincipal(in.ThingName, in.Principal)
-}
 
 // itself is the key of a list of texts.
 func itself(s string) string { return s }
@@ -238,24 +186,6 @@ func (a iotAPI) listThingPrincipals(_ *call, in struct {
 	return out, err
 }
 
-func (a iotAPI) listPrincipalThings(_ *call, in struct {
-	Principal, NextToken string
-	MaxResults           number
-},
-) (out struct {
-	Things    []string `json:"things"`
-	NextToken string   `json:"nextToken,omitempty"`
-}, err error,
-) {
-	things, err := a.service.ListPrincipalThings(in.Principal)
-	if err != nil {
-		return out, err
-	}
-	found, err := paginate(things, itself, in.NextToken, int(in.MaxResults), maxIoTPage)
-	out.Things, out.NextToken = transform(found.items, itself), found.next
-	return out, err
-}
-
 type createdCertificate struct {
 	CertificateARN string `json:"certificateArn"`
 	CertificateID  string `json:"certificateId"`
@@ -269,18 +199,6 @@ func (a iotAPI) createCertificateFromCSR(_ *call, in struct {
 ) (createdCertificate, error) {
 	c, err := a.service.CreateCertificateFromCSR(in.CertificateSigningRequest, bool(in.SetAsActive))
 	return createdCertificate{c.ARN, c.ID, c.PEM}, err
-}
-
-type keyPair struct{ PublicKey, PrivateKey string }
-
-func (a iotAPI) createKeysAndCertificate(_ *call, in struct{ SetAsActive flag }) (out struct {
-	createdCertificate
-	KeyPair keyPair `json:"keyPair"`
-}, err error,
-) {
-	c, pair, err := a.service.CreateKeysAndCertificate(bool(in.SetAsActive))
-	out.createdCertificate, out.KeyPair = createdCertificate{c.ARN, c.ID, c.PEM}, keyPair{pair.Public, pair.Private}
-	return out, err
 }
 
 type listedCertificate struct {
@@ -362,10 +280,6 @@ func (a iotAPI) listCertificates(_ *call, in struct {
 	return out, err
 }
 
-func (a iotAPI) updateCertificate(_ *call, in struct{ CertificateID, NewStatus string }) (nothing, error) {
-	return nothing{}, a.service.UpdateCertificate(in.CertificateID, in.NewStatus)
-}
-
 func (a iotAPI) deleteCertificate(_ *call, in struct {
 	CertificateID string
 	ForceDelete   flag
@@ -436,19 +350,6 @@ func (a iotAPI) listPolicies(_ *call, in struct {
 	return pageOfPolicies(a.service.ListPolicies(), in.Marker, in.PageSize)
 }
 
-func (a iotAPI) listAttachedPolicies(_ *call, in struct {
-	Target, Marker string
-	PageSize       number
-	Recursive      flag // there are no thing groups whose policies could be added
-},
-) (policyPage, error) {
-	policies, err := a.service.ListAttachedPolicies(in.Target)
-	if err != nil {
-		return policyPage{}, err
-	}
-	return pageOfPolicies(policies, in.Marker, in.PageSize)
-}
-
 func (a iotAPI) listTargetsForPolicy(_ *call, in struct {
 	PolicyName, Marker string
 	PageSize           number
@@ -465,10 +366,6 @@ func (a iotAPI) listTargetsForPolicy(_ *call, in struct {
 	found, err := paginate(targets, itself, in.Marker, int(in.PageSize), maxIoTPage)
 	out.Targets, out.NextMarker = transform(found.items, itself), found.next
 	return out, err
-}
-
-func (a iotAPI) deletePolicy(_ *call, in namedPolicy) (nothing, error) {
-	return nothing{}, a.service.DeletePolicy(in.PolicyName)
 }
 
 func (a iotAPI) createPolicyVersion(_ *call, in struct {
@@ -510,40 +407,7 @@ func (a iotAPI) listPolicyVersions(_ *call, in namedPolicy) (out struct {
 
 type namedPolicyVersion struct{ PolicyName, PolicyVersionID string }
 
-func (a iotAPI) getPolicyVersion(_ *call, in namedPolicyVersion) (out struct {
-	policyDocument
-	PolicyVersionID  string    `json:"policyVersionId"`
-	IsDefaultVersion bool      `json:"isDefaultVersion"`
-	CreationDate     timestamp `json:"creationDate"`
-}, err error,
-) {
-	v, err := a.service.GetPolicyVersion(in.PolicyName, in.PolicyVersionID)
-	if err != nil {
-		return out, err
-	}
-	p, err := a.service.GetPolicy(in.PolicyName)
-	out.policyDocument = policyDocument{p.Name, p.ARN, v.Document}
-	out.PolicyVersionID, out.IsDefaultVersion, out.CreationDate = v.ID, v.IsDefault, timestamp(v.Created)
-	return out, err
-}
-
-func (a iotAPI) setDefaultPolicyVersion(_ *call, in namedPolicyVersion) (nothing, error) {
-	return nothing{}, a.service.SetDefaultPolicyVersion(in.PolicyName, in.PolicyVersionID)
-}
-
-func (a iotAPI) deletePolicyVersion(_ *call, in namedPolicyVersion) (nothing, error) {
-	return nothing{}, a.service.DeletePolicyVersion(in.PolicyName, in.PolicyVersionID)
-}
-
 type policyTarget struct{ PolicyName, Target string }
-
-func (a iotAPI) attachPolicy(_ *call, in policyTarget) (nothing, error) {
-	return nothing{}, a.service.AttachPolicy(in.PolicyName, in.Target)
-}
-
-func (a iotAPI) detachPolicy(_ *call, in policyTarget) (nothing, error) {
-	return nothing{}, a.service.DetachPolicy(in.PolicyName, in.Target)
-}
 
 type namedRule struct{ RuleName string }
 
@@ -636,16 +500,4 @@ func (a iotAPI) listTopicRules(_ *call, in struct {
 		out.Rules[i] = listedRule{r.ARN, r.Name, compiled.Filter(), r.Payload.RuleDisabled, timestamp(r.Created)}
 	}
 	return out, nil
-}
-
-func (a iotAPI) enableTopicRule(_ *call, in namedRule) (nothing, error) {
-	return nothing{}, a.service.SetTopicRuleDisabled(in.RuleName, false)
-}
-
-func (a iotAPI) disableTopicRule(_ *call, in namedRule) (nothing, error) {
-	return nothing{}, a.service.SetTopicRuleDisabled(in.RuleName, true)
-}
-
-func (a iotAPI) deleteTopicRule(_ *call, in namedRule) (nothing, error) {
-	return nothing{}, a.service.DeleteTopicRule(in.RuleName)
 }

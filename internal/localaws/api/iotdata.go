@@ -15,7 +15,6 @@ func iotDataFront(s Services) front {
 		{method: "POST", path: "/topics/{topic}", name: "Publish", run: op(a.publish), payload: true},
 		{method: "GET", path: "/connections/{clientId}", name: "GetConnection", run: op(a.getConnection)},
 		{method: "DELETE", path: "/connections/{clientId}", name: "DeleteConnection", run: op(a.deleteConnection)},
-		{method: "GET", path: "/retainedMessage/{topic}", name: "GetRetainedMessage", run: op(a.getRetainedMessage)},
 		{method: "GET", path: "/retainedMessage", name: "ListRetainedMessages", run: op(a.listRetainedMessages)},
 	}}
 }
@@ -86,18 +85,6 @@ func (a iotDataAPI) deleteConnection(_ *call, in struct {
 },
 ) (nothing, error) {
 	return nothing{}, a.service.DeleteConnection(in.ClientID, bool(in.CleanSession), bool(in.PreventWillMessage))
-}
-
-func (a iotDataAPI) getRetainedMessage(_ *call, in struct{ Topic string }) (out struct {
-	Topic            string `json:"topic"`
-	Payload          []byte `json:"payload"`
-	QoS              byte   `json:"qos"`
-	LastModifiedTime int64  `json:"lastModifiedTime"`
-}, err error,
-) {
-	m, err := a.service.GetRetainedMessage(in.Topic)
-	out.Topic, out.Payload, out.QoS, out.LastModifiedTime = m.Topic, m.Payload, m.QoS, m.LastModified.UnixMilli()
-	return out, err
 }
 
 // maxRetainedPage is the largest page (API reference, ListRetainedMessages, maxResults).

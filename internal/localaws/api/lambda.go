@@ -14,7 +14,7 @@ func lambdaFront(s Services) front {
 	return restFront{service: "lambda", routes: []route{
 		{method: "GET", path: "/2015-03-31/functions/", name: "ListFunctions", run: op(a.listFunctions)},
 		{method: "GET", path: "/2015-03-31/functions", name: "ListFunctions", run: op(a.listFunctions)},
-		{method: "DELETE", path: "/2015-03-31/functions/{FunctionName}", name: "DeleteFunction", run: op(a.deleteFunction)},
+		{method: "DELETE", path: "/2015-03-31/functions/{FunctionName}", name: "DeleteFunction", run: do(func(in struct{ FunctionName string }) error { return a.service.Delete(in.FunctionName) })},
 		{method: "GET", path: "/2017-03-31/tags/{Resource}", name: "ListTags", run: op(a.listTags)},
 	}}
 }
@@ -60,10 +60,6 @@ func (a lambdaAPI) listFunctions(_ *call, in struct {
 	found, err := paginate(a.service.List(), func(f lambda.Function) string { return f.Name }, in.Marker, min(int(in.MaxItems), maxLambdaPage), maxLambdaPage)
 	out.Functions, out.NextMarker = transform(found.items, describeFunction), found.next
 	return out, err
-}
-
-func (a lambdaAPI) deleteFunction(_ *call, in struct{ FunctionName string }) (nothing, error) {
-	return nothing{}, a.service.Delete(in.FunctionName)
 }
 
 func (a lambdaAPI) listTags(_ *call, in struct{ Resource string }) (out struct{ Tags awsapi.Tags }, err error) {

@@ -3,9 +3,7 @@ package api
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,11 +15,9 @@ func logsFront(s Services) front {
 	a := logsAPI{s.Account, s.Logs}
 	return jsonFront{service: "logs", operations: map[string]operation{
 		"DescribeLogGroups":   op(a.describeLogGroups),
-		"DescribeLogStreams":  op(a.describeLogStreams),
-		"GetLogEvents":        op(a.getLogEvents),
 		"FilterLogEvents":     op(a.filterLogEvents),
 		"ListTagsForResource": op(a.listTagsForResource),
-		"DeleteLogGroup":      op(a.deleteLogGroup),
+		"DeleteLogGroup":      do(func(in struct{ LogGroupName string }) error { return a.service.Delete(in.LogGroupName) }),
 	}}
 }
 
@@ -80,64 +76,6 @@ func (a logsAPI) events(g group) ([]logs.Event, error) {
 	return a.service.Events(name)
 }
 
-type logStream struct {
-	LogStreamName       string `json:"logStreamName"`
-	ARN                 string `json:"arn"`
-	CreationTime        int64  `json:"creationTime"`
-	FirstEventTimestamp int64  `json:"firstEventTimestamp"`
-	LastEventTimestamp  int64  `json:"lastEventTimestamp"`
-	LastIngestionTime   int64  `json:"lastIngestionTime"`
-	UploadSequenceToken string `json:"uploadSequenceToken"`
-}
-
-func (a logsAPI) describeLogStreams(_ *call, in struct {
-	group
-	LogStreamNamePrefix, OrderBy, NextToken string
-	Descending                              bool
-	Limit                                   int
-},
-) (out struct {
-	LogStreams []*logStream `json:"logStreams"`
-	NextToken  string       `json:"nextToken,omitempty"`
-}, err error,
-) {
-	events, err := a.events(in.group)
-	if err != nil {
-		return out, err
-	}
-	byName := map[string]*logStream{}
-	for _, e := range events {
-		at := e.Time.UnixMilli()
-		s, ok := byName[e.Stream]
-		if !ok {
-			s = &logStream{
-				LogStreamName: e.Stream, ARN: a.account.ARN("logs", "log-group:"+in.LogGroupName+":log-stream:"+e.Stream),
-				CreationTime: at, FirstEventTimestamp: at, UploadSequenceToken: "1",
-			}
-			byName[e.Stream] = s
-		}
-		s.LastEventTimestamp, s.LastIngestionTime = at, at
-	}
-	streams := slices.DeleteFunc(slices.Collect(maps.Values(byName)), func(s *logStream) bool {
-		return !strings.HasPrefix(s.LogStreamName, in.LogStreamNamePrefix)
-	})
-	// A page's token is the key of its last stream, so the order is that of the keys.
-	key := func(s *logStream) string { return s.LogStreamName }
-	if in.OrderBy == "LastEventTime" {
-		key = func(s *logStream) string {
-			at := s.LastEventTimestamp
-			if in.Descending {
-				at = 1<<62 - at
-			}
-			return fmt.Sprintf("%020d %s", at, s.LogStreamName)
-		}
-	}
-	slices.SortFunc(streams, func(a, b *logStream) int { return strings.Compare(key(a), key(b)) })
-	found, err := paginate(streams, key, in.NextToken, in.Limit, maxLogGroups)
-	out.LogStreams, out.NextToken = transform(found.items, func(s *logStream) *logStream { return s }), found.next
-	return out, err
-}
-
 type logEvent struct {
 	EventID       string `json:"eventId,omitempty"`
 	LogStreamName string `json:"logStreamName,omitempty"`
@@ -152,61 +90,6 @@ type span struct{ StartTime, EndTime int64 }
 func (s span) has(at time.Time) bool {
 	ms := at.UnixMilli()
 	return ms >= s.StartTime && (s.EndTime == 0 || ms < s.EndTime)
-}
-
-func (a logsAPI) getLogEvents(_ *call, in struct {
-	group
-	span
-	LogStreamName, NextToken string
-	StartFromHead            bool
-	Limit                    int
-	Unmask                   bool
-},
-) (out struct {
-	Events            []logEvent `json:"events"`
-	NextForwardToken  string     `json:"nextForwardToken"`
-	NextBackwardToken string     `json:"nextBackwardToken"`
-}, err error,
-) {
-	all, err := a.events(in.group)
-	if err != nil {
-		return out, err
-	}
-	events := slices.DeleteFunc(slices.Clone(all), func(e logs.Event) bool { return e.Stream != in.LogStreamName })
-	if len(events) == 0 {
-		return out, awsapi.Errorf("ResourceNotFoundException", "The specified log stream does not exist.")
-	}
-	events = slices.DeleteFunc(events, func(e logs.Event) bool { return !in.has(e.Time) })
-	// A token has its direction and the time of the event where its page ended.
-	direction, at, _ := strings.Cut(in.NextToken, "/")
-	from, err := strconv.ParseInt(cmp.Or(at, "0"), 10, 64)
-	if err != nil || !slices.Contains([]string{"", "f", "b"}, direction) {
-		return out, awsapi.Errorf("InvalidParameterException", "The specified nextToken is invalid.")
-	}
-	switch direction {
-	case "f":
-		events = slices.DeleteFunc(events, func(e logs.Event) bool { return e.Time.UnixNano() <= from })
-	case "b":
-		events = slices.DeleteFunc(events, func(e logs.Event) bool { return e.Time.UnixNano() >= from })
-	}
-	limit := min(cmp.Or(in.Limit, maxLogEvents), maxLogEvents, len(events))
-	if limit < 0 {
-		return out, awsapi.Errorf("InvalidParameterException", "limit %d must be from 1 to %d", in.Limit, maxLogEvents)
-	}
-	if direction == "f" || direction == "" && in.StartFromHead {
-		events = events[:limit]
-	} else {
-		events = events[len(events)-limit:]
-	}
-	first, last := from, from
-	if len(events) > 0 {
-		first, last = events[0].Time.UnixNano(), events[len(events)-1].Time.UnixNano()
-	}
-	out.NextForwardToken, out.NextBackwardToken = fmt.Sprintf("f/%d", last), fmt.Sprintf("b/%d", first)
-	out.Events = transform(events, func(e logs.Event) logEvent {
-		return logEvent{Timestamp: e.Time.UnixMilli(), IngestionTime: e.Time.UnixMilli(), Message: e.Message}
-	})
-	return out, nil
 }
 
 func (a logsAPI) filterLogEvents(_ *call, in struct {
@@ -281,8 +164,4 @@ func (a logsAPI) listTagsForResource(_ *call, in struct{ ResourceArn string }) (
 		}
 	}
 	return out, awsapi.Errorf("ResourceNotFoundException", "The specified resource does not exist: %s", in.ResourceArn)
-}
-
-func (a logsAPI) deleteLogGroup(_ *call, in struct{ LogGroupName string }) (nothing, error) {
-	return nothing{}, a.service.Delete(in.LogGroupName)
 }

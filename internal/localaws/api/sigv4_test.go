@@ -10,8 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"lastwill/internal/localaws/api"
@@ -31,7 +31,7 @@ var callers = []caller{
 		return err
 	}, "MissingAuthenticationToken", "InvalidClientTokenId", "ExpiredToken"},
 	{"JSON 1.1", func(ctx context.Context, c aws.Config) error {
-		_, err := ssm.NewFromConfig(c).GetParameters(ctx, &ssm.GetParametersInput{Names: []string{"/none"}})
+		_, err := cloudwatchlogs.NewFromConfig(c).DescribeLogGroups(ctx, &cloudwatchlogs.DescribeLogGroupsInput{LogGroupNamePrefix: aws.String("/none")})
 		return err
 	}, "MissingAuthenticationToken", "UnrecognizedClientException", "ExpiredTokenException"},
 	{"REST-XML", func(ctx context.Context, c aws.Config) error {
@@ -116,7 +116,7 @@ func TestChangedBodyIsRefused(t *testing.T) {
 		body := strings.Replace(readAll(r.Body), "none", "nine", 1)
 		r.Body = io.NopCloser(strings.NewReader(body))
 	})
-	_, err := ssm.NewFromConfig(e.config(swapped)).GetParameters(t.Context(), &ssm.GetParametersInput{Names: []string{"/none"}})
+	_, err := cloudwatchlogs.NewFromConfig(e.config(swapped)).DescribeLogGroups(t.Context(), &cloudwatchlogs.DescribeLogGroupsInput{LogGroupNamePrefix: aws.String("/none")})
 	fails(t, err, "SignatureDoesNotMatch")
 
 	e.bucket(t)

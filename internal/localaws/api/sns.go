@@ -14,21 +14,20 @@ func snsFront(s Services) front {
 	return queryFront{
 		service: "sns", namespace: "http://sns.amazonaws.com/doc/2010-03-31/",
 		operations: map[string]operation{
-			"CreateTopic":               op(a.createTopic),
-			"DeleteTopic":               op(a.deleteTopic),
-			"ListTopics":                op(a.listTopics),
-			"GetTopicAttributes":        op(a.getTopicAttributes),
-			"SetTopicAttributes":        op(a.setTopicAttributes),
+			"CreateTopic":        op(a.createTopic),
+			"DeleteTopic":        do(func(in topicARN) error { return a.service.DeleteTopic(in.TopicArn) }),
+			"ListTopics":         op(a.listTopics),
+			"GetTopicAttributes": op(a.getTopicAttributes),
+			"SetTopicAttributes": do(func(in struct{ TopicArn, AttributeName, AttributeValue string }) error {
+				return a.service.SetTopicAttributes(in.TopicArn, in.AttributeName, in.AttributeValue)
+			}),
 			"Subscribe":                 op(a.subscribe),
 			"ConfirmSubscription":       op(a.confirmSubscription),
-			"Unsubscribe":               op(a.unsubscribe),
+			"Unsubscribe":               do(func(in subscriptionARN) error { return a.service.Unsubscribe(in.SubscriptionArn) }),
 			"ListSubscriptions":         op(a.listSubscriptions),
 			"ListSubscriptionsByTopic":  op(a.listSubscriptionsByTopic),
 			"GetSubscriptionAttributes": op(a.getSubscriptionAttributes),
-			"SetSubscriptionAttributes": op(a.setSubscriptionAttributes),
 			"Publish":                   op(a.publish),
-			"TagResource":               op(a.tagResource),
-			"UntagResource":             op(a.untagResource),
 			"ListTagsForResource":       op(a.listTagsForResource),
 		},
 	}
@@ -65,10 +64,6 @@ func snsTags(list []tag) (awsapi.Tags, error) {
 		return nil, awsapi.Errorf("InvalidParameter", "Invalid parameter: Tags Reason: %v", err)
 	}
 	return tags, nil
-}
-
-func (a snsAPI) deleteTopic(_ *call, in topicARN) (nothing, error) {
-	return nothing{}, a.service.DeleteTopic(in.TopicArn)
 }
 
 func (a snsAPI) listTopics(_ *call, in struct{ NextToken string }) (out struct {
@@ -113,10 +108,6 @@ func (a snsAPI) getTopicAttributes(_ *call, in topicARN) (attributes, error) {
 	return attributesOf(m), err
 }
 
-func (a snsAPI) setTopicAttributes(_ *call, in struct{ TopicArn, AttributeName, AttributeValue string }) (nothing, error) {
-	return nothing{}, a.service.SetTopicAttributes(in.TopicArn, in.AttributeName, in.AttributeValue)
-}
-
 type subscriptionARN struct{ SubscriptionArn string }
 
 // subscribe tells the ARN of a pending subscription only to those who ask for it
@@ -141,10 +132,6 @@ func (a snsAPI) subscribe(_ *call, in struct {
 func (a snsAPI) confirmSubscription(_ *call, in struct{ TopicArn, Token string }) (out subscriptionARN, err error) {
 	out.SubscriptionArn, err = a.service.ConfirmSubscription(in.TopicArn, in.Token)
 	return out, err
-}
-
-func (a snsAPI) unsubscribe(_ *call, in subscriptionARN) (nothing, error) {
-	return nothing{}, a.service.Unsubscribe(in.SubscriptionArn)
 }
 
 type subscription struct{ SubscriptionArn, Owner, Protocol, Endpoint, TopicArn string }
@@ -184,10 +171,6 @@ func (a snsAPI) getSubscriptionAttributes(_ *call, in subscriptionARN) (attribut
 	return attributesOf(m), err
 }
 
-func (a snsAPI) setSubscriptionAttributes(_ *call, in struct{ SubscriptionArn, AttributeName, AttributeValue string }) (nothing, error) {
-	return nothing{}, a.service.SetSubscriptionAttributes(in.SubscriptionArn, in.AttributeName, in.AttributeValue)
-}
-
 // publish counts as secure transport: the endpoint is on loopback only, and a
 // topic whose policy wants TLS would be out of reach.
 func (a snsAPI) publish(_ *call, in struct{ TopicArn, TargetArn, Message, Subject, MessageStructure string }) (out struct {
@@ -198,26 +181,6 @@ func (a snsAPI) publish(_ *call, in struct{ TopicArn, TargetArn, Message, Subjec
 		TopicARN: cmp.Or(in.TopicArn, in.TargetArn), Message: in.Message, Subject: in.Subject, MessageStructure: in.MessageStructure,
 	}, nil, map[string]string{"aws:SecureTransport": "true"})
 	return out, err
-}
-
-func (a snsAPI) tagResource(_ *call, in struct {
-	ResourceArn string
-	Tags        []tag
-},
-) (nothing, error) {
-	tags, err := snsTags(in.Tags)
-	if err != nil {
-		return nothing{}, err
-	}
-	return nothing{}, a.service.TagResource(in.ResourceArn, tags)
-}
-
-func (a snsAPI) untagResource(_ *call, in struct {
-	ResourceArn string
-	TagKeys     []string
-},
-) (nothing, error) {
-	return nothing{}, a.service.UntagResource(in.ResourceArn, in.TagKeys)
 }
 
 func (a snsAPI) listTagsForResource(_ *call, in struct{ ResourceArn string }) (out struct {

@@ -33,11 +33,11 @@ func newSQSFront(s Services) front {
 		"CreateQueue":        op(a.createQueue),
 		"GetQueueUrl":        op(a.getQueueURL),
 		"GetQueueAttributes": op(a.getQueueAttributes),
-		"SetQueueAttributes": op(a.setQueueAttributes),
+		"SetQueueAttributes": do(func(in queueAttributes) error { return a.service.SetQueueAttributes(in.QueueURL, in.Attributes) }),
 		"ListQueues":         op(a.listQueues),
 		"ReceiveMessage":     op(a.receiveMessage),
 		"DeleteMessage":      op(a.deleteMessage),
-		"DeleteQueue":        op(a.deleteQueue),
+		"DeleteQueue":        do(func(in queueURL) error { return a.service.DeleteQueue(in.QueueURL) }),
 	}}}
 }
 
@@ -48,6 +48,11 @@ const maxSQSPage = 1000
 
 type queueURL struct {
 	QueueURL string `json:"QueueUrl"`
+}
+
+type queueAttributes struct {
+	queueURL
+	Attributes map[string]string
 }
 
 func (a sqsAPI) createQueue(_ *call, in struct {
@@ -76,14 +81,6 @@ func (a sqsAPI) getQueueAttributes(_ *call, in struct {
 		}
 	}
 	return out, err
-}
-
-func (a sqsAPI) setQueueAttributes(_ *call, in struct {
-	queueURL
-	Attributes map[string]string
-},
-) (nothing, error) {
-	return nothing{}, a.service.SetQueueAttributes(in.QueueURL, in.Attributes)
 }
 
 func (a sqsAPI) listQueues(_ *call, in struct {
@@ -130,8 +127,4 @@ func (a sqsAPI) deleteMessage(_ *call, in struct {
 },
 ) (nothing, error) {
 	return nothing{}, a.service.DeleteMessage(in.QueueURL, in.ReceiptHandle)
-}
-
-func (a sqsAPI) deleteQueue(_ *call, in queueURL) (nothing, error) {
-	return nothing{}, a.service.DeleteQueue(in.QueueURL)
 }

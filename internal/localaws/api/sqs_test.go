@@ -120,10 +120,9 @@ func TestQueueGetsWhatIsPublished(t *testing.T) {
 		t.Error("a deleted message came again")
 	}
 
-	_, err = p.sns.SetSubscriptionAttributes(deadline(t), &sns.SetSubscriptionAttributesInput{
-		SubscriptionArn: subscription, AttributeName: aws.String("RawMessageDelivery"), AttributeValue: aws.String("false"),
-	})
+	_, err = p.sns.Unsubscribe(deadline(t), &sns.UnsubscribeInput{SubscriptionArn: subscription})
 	check(t, err)
+	subscription = p.subscribe(t, "false")
 	p.publish(t, "hello")
 	wrapped := p.receive(t, 20)
 	if len(wrapped) != 1 {
@@ -139,8 +138,8 @@ func TestQueueGetsWhatIsPublished(t *testing.T) {
 	check(t, err)
 	attributes, err = p.sns.GetTopicAttributes(deadline(t), &sns.GetTopicAttributesInput{TopicArn: p.topic})
 	check(t, err)
-	if n := attributes.Attributes["SubscriptionsDeleted"]; n != "1" {
-		t.Errorf("%s subscriptions are deleted, not 1", n)
+	if n := attributes.Attributes["SubscriptionsDeleted"]; n != "2" {
+		t.Errorf("%s subscriptions are deleted, not 2", n)
 	}
 }
 

@@ -10,8 +10,7 @@ import (
 func ssmFront(s Services) front {
 	a := ssmAPI{s.Account, s.SSM}
 	return jsonFront{service: "ssm", operations: map[string]operation{
-		"GetParameter":  op(a.getParameter),
-		"GetParameters": op(a.getParameters),
+		"GetParameter": op(a.getParameter),
 	}}
 }
 
@@ -40,24 +39,4 @@ func (a ssmAPI) getParameter(_ *call, in struct {
 ) (out struct{ Parameter parameter }, err error) {
 	out.Parameter, err = a.parameter(in.Name)
 	return out, err
-}
-
-func (a ssmAPI) getParameters(_ *call, in struct {
-	Names          []string
-	WithDecryption bool
-},
-) (out struct {
-	Parameters        []parameter
-	InvalidParameters []string
-}, err error,
-) {
-	for _, name := range in.Names {
-		p, err := a.parameter(name)
-		if err != nil {
-			out.InvalidParameters = append(out.InvalidParameters, name)
-			continue
-		}
-		out.Parameters = append(out.Parameters, p)
-	}
-	return out, nil
 }

@@ -2,10 +2,6 @@ package iot
 
 import (
 	"cmp"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"maps"
 	"net/http"
 	"slices"
@@ -56,34 +52,6 @@ func (s *Service) CreateCertificateFromCSR(csrPEM string, active bool) (Certific
 	defer s.mu.Unlock()
 	s.certificates[id] = c
 	return c.Certificate, nil
-}
-
-// A KeyPair in PEM.
-type KeyPair struct{ Public, Private string }
-
-// CreateKeysAndCertificate makes an RSA key of 2048 bits and its certificate. The
-// private key is nowhere but in what is returned.
-func (s *Service) CreateKeysAndCertificate(active bool) (Certificate, KeyPair, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return Certificate{}, KeyPair{}, err
-	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		return Certificate{}, KeyPair{}, err
-	}
-	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		return Certificate{}, KeyPair{}, err
-	}
-	c, err := s.CreateCertificateFromCSR(encodePEM("CERTIFICATE REQUEST", csr), active)
-	return c, KeyPair{
-		Public: encodePEM("PUBLIC KEY", public), Private: encodePEM("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)),
-	}, err
-}
-
-func encodePEM(kind string, der []byte) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
 // DescribeCertificate returns a certificate.

@@ -128,28 +128,6 @@ func (s *Service) ListPolicyVersions(name string) ([]PolicyVersion, error) {
 	return out, nil
 }
 
-// GetPolicyVersion returns a version of a policy.
-func (s *Service) GetPolicyVersion(name, id string) (PolicyVersion, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	p, v, err := s.policyVersion(name, id)
-	if err != nil {
-		return PolicyVersion{}, err
-	}
-	return p.version(v), nil
-}
-
-// SetDefaultPolicyVersion puts a version of a policy in force.
-func (s *Service) SetDefaultPolicyVersion(name, id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p, v, err := s.policyVersion(name, id)
-	if err == nil {
-		p.inForce = v
-	}
-	return err
-}
-
 // policyVersion finds a version of a policy; s.mu is held.
 func (s *Service) policyVersion(name, id string) (*iotPolicy, *policyVersion, error) {
 	p, err := s.policy(name)
@@ -242,21 +220,6 @@ func (s *Service) ListTargetsForPolicy(name string) ([]string, error) {
 		if c := s.certificates[id]; c.policies[name] {
 			out = append(out, c.ARN)
 		}
-	}
-	return out, nil
-}
-
-// ListAttachedPolicies returns the policies attached to a certificate.
-func (s *Service) ListAttachedPolicies(targetARN string) ([]Policy, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	c, err := s.principal(targetARN)
-	if err != nil {
-		return nil, err
-	}
-	var out []Policy
-	for _, name := range c.attachedPolicies() {
-		out = append(out, s.policies[name].copy())
 	}
 	return out, nil
 }

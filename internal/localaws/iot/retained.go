@@ -8,8 +8,6 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
-
-	"lastwill/internal/localaws/awsapi"
 )
 
 // A RetainedMessage is what new subscribers to its topic get.
@@ -18,15 +16,6 @@ type RetainedMessage struct {
 	Payload      []byte
 	QoS          byte
 	LastModified time.Time // to the second
-}
-
-// GetRetainedMessage returns the retained message of a topic.
-func (s *Service) GetRetainedMessage(topic string) (RetainedMessage, error) {
-	pk, ok := s.broker.Topics.Retained.Get(topic)
-	if !ok || brokersOwn(topic) {
-		return RetainedMessage{}, awsapi.NotFoundf("ResourceNotFoundException", "Topic %q has no retained message", topic)
-	}
-	return retainedMessage(pk), nil
 }
 
 // ListRetainedMessages returns all retained messages by topic.

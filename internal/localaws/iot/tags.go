@@ -1,15 +1,10 @@
 package iot
 
 import (
-	"maps"
-	"slices"
 	"strings"
 
 	"lastwill/internal/localaws/awsapi"
 )
-
-// maxTags is for one resource (general reference, "Tagging AWS resources").
-const maxTags = 50
 
 // ListTagsForResource returns the tags of a policy or topic rule; things and
 // certificates have none (developer guide, "Tagging your AWS IoT resources").
@@ -21,38 +16,6 @@ func (s *Service) ListTagsForResource(arn string) (awsapi.Tags, error) {
 		return nil, err
 	}
 	return tags(*t), nil
-}
-
-// TagResource adds tags to those of a policy or topic rule.
-func (s *Service) TagResource(arn string, added awsapi.Tags) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t, err := s.tagged(arn)
-	if err != nil {
-		return err
-	}
-	merged := awsapi.Tags{}
-	maps.Copy(merged, *t)
-	maps.Copy(merged, added)
-	if len(merged) > maxTags {
-		return &awsapi.Error{Code: "LimitExceededException", Status: 410, Message: "A resource can have at most 50 tags: " + arn}
-	}
-	*t = merged
-	return nil
-}
-
-// UntagResource removes tags; keys that the resource does not have are no error.
-func (s *Service) UntagResource(arn string, keys []string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t, err := s.tagged(arn)
-	if err != nil {
-		return err
-	}
-	left := tags(*t)
-	maps.DeleteFunc(left, func(key, _ string) bool { return slices.Contains(keys, key) })
-	*t = left
-	return nil
 }
 
 // tagged finds the tags of a resource; s.mu is held.

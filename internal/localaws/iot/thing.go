@@ -59,24 +59,6 @@ func (s *Service) UpdateThing(name string, attributes map[string]string) (Thing,
 	return t.copy(), nil
 }
 
-// MergeThing sets the attributes of a thing that are named, removes those that
-// are named with an empty value, and leaves the others (API reference, UpdateThing).
-func (s *Service) MergeThing(name string, attributes map[string]string) (Thing, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t, err := s.thing(name)
-	if err != nil {
-		return Thing{}, err
-	}
-	merged := map[string]string{}
-	maps.Copy(merged, t.Attributes)
-	maps.Copy(merged, attributes)
-	maps.DeleteFunc(merged, func(_, value string) bool { return value == "" })
-	t.Attributes = merged
-	t.Version++
-	return t.copy(), nil
-}
-
 // DescribeThing returns a thing.
 func (s *Service) DescribeThing(name string) (Thing, error) {
 	s.mu.RLock()
@@ -162,23 +144,6 @@ func (s *Service) ListThingPrincipals(thingName string) ([]string, error) {
 	var out []string
 	for _, id := range slices.Sorted(maps.Keys(t.principals)) {
 		out = append(out, s.certificates[id].ARN)
-	}
-	return out, nil
-}
-
-// ListPrincipalThings returns the names of the things that a certificate is attached to.
-func (s *Service) ListPrincipalThings(principalARN string) ([]string, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	c, err := s.principal(principalARN)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, name := range slices.Sorted(maps.Keys(s.things)) {
-		if s.things[name].principals[c.ID] {
-			out = append(out, name)
-		}
 	}
 	return out, nil
 }

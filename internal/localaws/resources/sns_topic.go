@@ -1,8 +1,6 @@
 package resources
 
 import (
-	"maps"
-	"slices"
 	"strings"
 
 	"lastwill/internal/localaws/awsapi"
@@ -33,14 +31,7 @@ func (h topic) update(r request, p, _ topicProperties) (result, error) {
 	if err := h.sns.SetTopicAttributes(r.PhysicalID, "DisplayName", p.DisplayName); err != nil {
 		return result{}, err
 	}
-	before, err := h.sns.ListTagsForResource(r.PhysicalID)
-	if err != nil {
-		return result{}, err
-	}
-	if err := h.sns.UntagResource(r.PhysicalID, slices.Collect(maps.Keys(before))); err != nil {
-		return result{}, err
-	}
-	return h.result(r.PhysicalID), h.sns.TagResource(r.PhysicalID, p.Tags.with(r.Tags))
+	return h.result(r.PhysicalID), h.sns.SetTags(r.PhysicalID, p.Tags.with(r.Tags))
 }
 
 func (h topic) remove(r request, _ topicProperties) error {

@@ -91,34 +91,18 @@ func New(account awsapi.Account, mails Sender, queues Queues, baseURL string) *S
 // called before the first message.
 func (s *Service) CountWith(count func(metric, topicName string)) { s.count = count }
 
-// TagResource sets tags of a topic.
-func (s *Service) TagResource(topicARN string, tags awsapi.Tags) error {
+// SetTags sets the tags of a topic: these and no others.
+func (s *Service) SetTags(topicARN string, tags awsapi.Tags) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, err := s.tagged(topicARN)
-	if err != nil {
-		return err
+	if err == nil {
+		err = checkTags(tags)
 	}
-	merged := awsapi.Tags{}
-	maps.Copy(merged, t.Tags)
-	maps.Copy(merged, tags)
-	if err := checkTags(merged); err != nil {
-		return err
+	if err == nil {
+		t.Tags = maps.Clone(tags)
 	}
-	t.Tags = merged
-	return nil
-}
-
-// UntagResource removes tags of a topic; keys that it does not have are no error.
-func (s *Service) UntagResource(topicARN string, keys []string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t, err := s.tagged(topicARN)
-	if err != nil {
-		return err
-	}
-	maps.DeleteFunc(t.Tags, func(key, _ string) bool { return slices.Contains(keys, key) })
-	return nil
+	return err
 }
 
 // ListTagsForResource returns the tags of a topic.

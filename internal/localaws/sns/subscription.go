@@ -217,17 +217,6 @@ func (s *Service) GetSubscriptionAttributes(arn string) (map[string]string, erro
 	}, nil
 }
 
-// SetSubscriptionAttributes sets RawMessageDelivery.
-func (s *Service) SetSubscriptionAttributes(arn, name, value string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sub, err := s.subscription(arn)
-	if err != nil {
-		return err
-	}
-	return sub.set(name, value)
-}
-
 func (sub *subscription) set(name, value string) error {
 	raw := strings.EqualFold(value, "true")
 	if name != "RawMessageDelivery" || raw && sub.Protocol == emailProtocol || !raw && !strings.EqualFold(value, "false") {
