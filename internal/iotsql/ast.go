@@ -63,6 +63,8 @@ type (
 		fn   *function
 		name string // as written
 		args []expr
+		// tooNew tells that the function came after the statement's version.
+		tooNew bool
 		// regex is the second argument of a regexp function, if it is a literal.
 		regex *pattern
 	}

@@ -167,6 +167,9 @@ func (c *linter) call(x *call) {
 			c.add(v.span, "%s takes no variable here", x.name)
 		}
 	}
+	if x.tooNew {
+		c.warn(x.span, "%s came with SQL version %s: under %s it gives null", x.name, V2016, V2015)
+	}
 	switch fn := x.fn; {
 	case n < fn.min:
 		c.add(x.span, "%s takes %s, not %d: the result is always Undefined", x.name, fn.arity(), n)
@@ -400,15 +403,15 @@ const (
 	maxTopicSlashes = 7
 )
 
-// filter finds filters that no topic matches. Three slashes of a Basic Ingest
-// topic do not count, but such a rule needs no filter.
+// filter finds filters that no topic matches, and * where a wildcard is meant. One
+// of Basic Ingest need not match: the topic names the rule, whatever its filter.
 func (c *linter) filter(from source) {
 	slashes := strings.Count(from.filter, "/")
 	literal := strings.NewReplacer("+", "", "#", "").Replace(from.filter)
 	switch {
 	case from.filter == "":
-	case strings.HasPrefix(from.filter, basicIngest):
-		c.add(from.at, "this filter never matches: messages to $aws/rules/... go to the rule that they name")
+	case strings.Contains(from.filter, "*"):
+		c.warn(from.at, "* is not a wildcard in a topic filter: + is any one level, # at the end all that follow")
 	case slashes > maxTopicSlashes && !strings.HasPrefix(from.filter, "$aws/"):
 		c.add(from.at, "this filter never matches: it has %d slashes, a topic has at most %d", slashes, maxTopicSlashes)
 	case len(literal) > maxTopicBytes:

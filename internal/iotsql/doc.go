@@ -24,7 +24,8 @@
 //   - cast to Int rounds down; chr, substring, lpad and rpad round their Int
 //     arguments down. get rounds its index to the nearest Int, as the
 //     conversions say.
-//   - A topic filter stands in single quotes; iot-sql-json has one without.
+//   - A topic filter stands in quotes; iot-sql-json has one without. Double quotes
+//     are taken too, as public rules that run on AWS have them.
 //   - iot-sql-select and -where list substitution templates; ${...} in a
 //     statement is a syntax error, they stand in the fields of actions.
 //
@@ -58,8 +59,16 @@
 //   - SELECT VALUE of an Array is nothing under 2015-10-08. Which version SET,
 //     CASE, IN and get_secret came with is not said: all have them.
 //   - A nested SELECT sees the element's names, its alias and the variables, not
-//     the names around it. Over an Object it has one result (transform, example
-//     3), over anything else it is Undefined; EXISTS of that is false.
+//     the names around it. Over an Object it is an Array of one result, as outputs
+//     recorded on AWS show; transform takes that where it wants the result itself
+//     (its example 3). Over anything else it is Undefined; EXISTS of that is false.
+//   - A comma after the last column is taken, and a nested SELECT as an argument of
+//     a function without parentheses of its own, as rules that run on AWS have them.
+//   - * is the payload as a value, whatever JSON that is. A path, or * beside other
+//     columns, wants an Object.
+//   - A function that came with 2016-03-23 is Null under 2015-10-08 (a public report);
+//     Check warns of it. Literals, nested queries and types of cast that came with it
+//     are syntax errors.
 //   - topic(n) rounds n as get does. lower and upper change character by
 //     character, so that ß stays ß.
 //   - IN with a right side that is no Array is Undefined.

@@ -46,15 +46,30 @@ func (e *env) fail(err error) value {
 // fewPaths is up to how many paths are noted without memory of their own.
 const fewPaths = 4
 
-// object returns the text of the payload, which must be a JSON object. An
-// empty payload counts as one without members (developer guide,
-// binary-payloads: data can be added to an empty payload).
-func (e *env) object() (text string, ok bool) {
+// json returns the text of the payload, which must be JSON. An empty payload
+// counts as an Object without members (developer guide, binary-payloads: data
+// can be added to an empty payload).
+func (e *env) json() (text string, ok bool) {
 	if !e.read {
 		e.read = true
 		e.readPayload()
 	}
 	return e.payload, e.payload != ""
+}
+
+// object reports whether the payload is an Object. That it is not is an error for
+// whatever looks into it.
+func (e *env) object() bool {
+	text, ok := e.json()
+	if ok && text[0] != '{' {
+		e.failPayload()
+		return false
+	}
+	return ok
+}
+
+func (e *env) failPayload() value {
+	return e.fail(fmt.Errorf("%w: only * and what is computed from it take other payloads", ErrPayload))
 }
 
 // text is the payload without a copy, which would be the only memory that most
@@ -73,14 +88,13 @@ func (e *env) readPayload() {
 		s = "{}"
 	}
 	if !e.check(s) {
-		e.fail(fmt.Errorf("%w: only SELECT * and encode(*, 'base64') take other payloads", ErrPayload))
+		e.fail(fmt.Errorf("%w, nor other JSON: only SELECT * and encode(*, 'base64') take that", ErrPayload))
 		return
 	}
 	e.spend(len(e.payload))
 }
 
-// check reads a payload and notes its paths; it reports whether it is a JSON
-// object. Later versions than 2015-10-08 get it with its whole numbers as Ints,
+// check reads a payload and notes its paths; it reports whether it is JSON. Later versions than 2015-10-08 get it with its whole numbers as Ints,
 // wherever they stand.
 func (e *env) check(s string) bool {
 	c := checker{s: s, found: e.found}
@@ -89,7 +103,7 @@ func (e *env) check(s string) bool {
 		root = nil
 	}
 	text, ok := c.document(root)
-	if !ok || text[0] != '{' {
+	if !ok {
 		return false
 	}
 	e.compact = !c.loose
@@ -150,7 +164,7 @@ func (e *env) output(q *query) []byte {
 // the message payload is not in JSON format, * returns the entire message
 // payload as raw bytes" (developer guide, iot-sql-json).
 func (e *env) wholePayload() []byte {
-	if !e.read && !e.check(e.m.text()) || e.compact {
+	if !e.read && !e.check(e.m.text()) || e.compact || e.payload == "" || e.payload[0] != '{' {
 		return e.m.Payload
 	}
 	return appendCompact(make([]byte, 0, len(e.payload)), e.payload)
@@ -166,6 +180,9 @@ func (e *env) selected(q *query) value {
 	}
 	out := &nested{}
 	for _, c := range q.items {
+		if _, all := c.expr.(*star); all && c.alias == nil && e.nested == nil {
+			e.object() // * beside other columns stands for its members
+		}
 		e.column(out, c)
 	}
 	return e.newObject(out)
@@ -223,7 +240,7 @@ func (x *path) eval(e *env) value {
 	if x.slot < 0 {
 		return e.lookup(e.nested, x.names)
 	}
-	if _, ok := e.object(); !ok || e.found[x.slot] == "" {
+	if !e.object() || e.found[x.slot] == "" {
 		return undefined
 	}
 	return jsonValue(e.found[x.slot], e.ver)
@@ -249,11 +266,11 @@ func (x *star) eval(e *env) value {
 	if e.nested != nil {
 		return e.nested.element
 	}
-	text, ok := e.object()
+	text, ok := e.json()
 	if !ok {
 		return undefined
 	}
-	return value{kind: objectKind, text: text}
+	return jsonValue(text, e.ver)
 }
 
 func (x *spread) eval(e *env) value {
@@ -399,28 +416,31 @@ func (x *exists) eval(e *env) value {
 	return boolean(v.kind != undefinedKind)
 }
 
-// eval runs a nested SELECT over an Array, which yields an Array, or over one
-// Object, which yields one result (developer guide, iot-sql-nested-queries and
-// iot-sql-functions, transform example 3). Anything else is Undefined.
+// eval runs a nested SELECT over an Array, or over an Object as an Array of one.
+// It yields an Array (developer guide, iot-sql-nested-queries; outputs recorded on
+// AWS). Over anything else it is Undefined.
 func (x *subquery) eval(e *env) value {
 	q := x.query
 	over := q.from.over.eval(e)
 	around := e.nested
 	defer func() { e.nested = around }()
+	var elements []value
 	switch over.kind {
 	case objectKind:
-		return e.element(q, over)
+		elements = []value{over}
 	case arrayKind:
-		var items []value
-		for _, element := range e.elements(over) {
-			if !e.spend(elementWork) {
-				return undefined
-			}
-			items = append(items, e.element(q, element))
-		}
-		return e.newArray(items)
+		elements = e.elements(over)
+	default:
+		return undefined
 	}
-	return undefined
+	items := make([]value, 0, len(elements))
+	for _, element := range elements {
+		if !e.spend(elementWork) {
+			return undefined
+		}
+		items = append(items, e.element(q, element))
+	}
+	return e.newArray(items)
 }
 
 // elementWork is what a nested SELECT costs for each element, besides what it
@@ -452,6 +472,9 @@ func (x *objectLiteral) eval(e *env) value {
 }
 
 func (x *call) eval(e *env) value {
+	if x.tooNew {
+		return null
+	}
 	if len(x.args) < x.fn.min || x.fn.max >= 0 && len(x.args) > x.fn.max {
 		return undefined // developer guide, iot-sql-data-types, Undefined
 	}

@@ -211,7 +211,7 @@ func (c column) key() string {
 
 func (t *tree) expr(depth int, x expr) {
 	if sub, ok := x.(*subquery); ok {
-		t.line(depth, "nested query: Array of results, or one result if it runs over an Object")
+		t.line(depth, "nested query: Array of results")
 		t.query(depth+1, sub.query)
 		return
 	}

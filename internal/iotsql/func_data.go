@@ -211,14 +211,25 @@ func newUUID(*env, []value) value {
 	return stringValue(fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]))
 }
 
+// only is the item of an Array that has one item, of this type; otherwise v.
+func (e *env) only(k kind, v value) value {
+	if v.kind == arrayKind {
+		if items := e.elements(v); len(items) == 1 && items[0].kind == k {
+			return items[0]
+		}
+	}
+	return v
+}
+
 // maxTransformBytes is from the reference's note on transform.
 const maxTransformBytes = 128 * 1024
 
 // transform is its one mode, enrichArray: each Object of the Array with the
 // attributes of the Object added. An attribute that both have is the Object's
-// [LIVE].
+// [LIVE]. Either may be the one item of an Array, as a nested SELECT over an
+// Object makes it (developer guide, iot-sql-functions, transform example 3).
 func transform(e *env, args []value) value {
-	mode, object, array := args[0], args[1], args[2]
+	mode, object, array := args[0], e.only(objectKind, args[1]), e.only(arrayKind, args[2])
 	if mode.kind != stringKind || mode.text != "enrichArray" || object.kind != objectKind || array.kind != arrayKind {
 		return undefined
 	}

@@ -12,7 +12,8 @@ type function struct {
 	name string
 	// min and max are how many arguments it takes; max is -1 for any number.
 	min, max int
-	// added tells that it came with version 2016-03-23.
+	// added tells that it came with version 2016-03-23. AWS takes a rule that calls
+	// it under 2015-10-08, where it is Null [LIVE].
 	added bool
 	// fixed are the arguments that may not be variables: modes, schemes and role
 	// ARNs, counted from the end if negative (developer guide, iot-sql-set).

@@ -212,7 +212,11 @@ func (p *parser) query() *query {
 		if !p.peek().is(",") {
 			break
 		}
-		if comma := p.take(); q.value {
+		comma := p.take()
+		if p.peek().is("FROM") { // AWS takes a comma after the last column, as deployed rules have it
+			break
+		}
+		if q.value {
 			p.fail(comma.span, "SELECT VALUE takes one expression")
 		}
 	}
@@ -322,11 +326,8 @@ func (p *parser) topicFilter(q *query) {
 		return
 	}
 	t := p.peek()
-	switch {
-	case t.kind != tokString:
-		p.fail(t.span, "expected a topic filter in single quotes after FROM, found %s", t)
-	case t.quote != '\'':
-		p.fail(t.span, "a topic filter stands in single quotes: '%s'", t.text)
+	if t.kind != tokString {
+		p.fail(t.span, "expected a topic filter in quotes after FROM, found %s", t)
 	}
 	p.take()
 	if msg := checkFilter(t.text); msg != "" {
@@ -535,14 +536,18 @@ func (p *parser) parenthesis() expr {
 
 // subquery reads a nested SELECT after its parenthesis.
 func (p *parser) subquery(start int) *subquery {
+	q := p.nestedQuery()
+	p.expect(")")
+	return &subquery{p.since(start), q}
+}
+
+func (p *parser) nestedQuery() *query {
 	p.newer(p.peek().span, "nested queries")
 	p.enter()
 	defer p.leave()
 	p.nested++
-	q := p.query()
-	p.nested--
-	p.expect(")")
-	return &subquery{p.since(start), q}
+	defer func() { p.nested-- }()
+	return p.query()
 }
 
 func (p *parser) array() expr {
@@ -687,20 +692,28 @@ func (p *parser) call() expr {
 	if fn == nil {
 		p.fail(t.span, "%s", unknownFunction(t.text))
 	}
-	if fn.added {
-		p.newer(t.span, "calls of "+t.text)
-	}
 	p.expect("(")
-	c := &call{fn: fn, name: t.text}
+	c := &call{fn: fn, name: t.text, tooNew: fn.added && p.ver == V2015}
 	for !p.accept(")") {
 		if len(c.args) > 0 && !p.accept(",") {
 			p.unexpected("expected , or )")
 		}
-		c.args = append(c.args, p.expr())
+		c.args = append(c.args, p.argument())
 	}
 	c.span = p.since(t.start)
 	c.compileRegex()
 	return c
+}
+
+// argument reads an argument of a function. A nested SELECT needs no parentheses
+// of its own there.
+func (p *parser) argument() expr {
+	start := p.peek()
+	if !start.is("SELECT") {
+		return p.expr()
+	}
+	q := p.nestedQuery()
+	return &subquery{p.since(start.start), q}
 }
 
 // compileRegex compiles a pattern that is a literal once for all messages. One

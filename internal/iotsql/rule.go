@@ -34,8 +34,8 @@ const MaxOutputBytes = 1024 * 1024
 
 // Errors of an evaluation.
 var (
-	// ErrPayload is wrapped by the error for a payload that is no JSON object
-	// while the statement needs one.
+	// ErrPayload is wrapped by the error for a payload that is not JSON, or not a JSON
+	// object, while the statement needs one.
 	ErrPayload = errors.New("the payload is not a JSON object")
 	// ErrNotAvailable is wrapped by the error for a function that calls another
 	// AWS service and that Message.Services does not have.

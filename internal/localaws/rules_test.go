@@ -3,15 +3,19 @@ package localaws_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
 
 	"lastwill/internal/localaws"
+	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
+	"lastwill/internal/will"
 )
 
 // The message of every test here.
@@ -238,6 +242,82 @@ func TestRuleThatDoesNotFireSaysWhy(t *testing.T) {
 		cloud.events.await(t, 1, func(e iot.Event) bool {
 			return e.Kind == iot.NotMatched && e.Rule == names.Rule && strings.Contains(e.Detail, want)
 		})
+	}
+}
+
+// A message of Basic Ingest goes to the rule that its topic names, whatever the
+// rule's FROM, and to nobody else; one answer over HTTP and MQTT.
+func TestBasicIngest(t *testing.T) {
+	t.Parallel()
+	over := map[string]func(*testing.T, *cloud, wire, string, []byte){
+		"HTTP": func(t *testing.T, c *cloud, _ wire, topic string, payload []byte) {
+			check(t, c.IoT.Publish(deadline(t), topic, payload, 0, false))
+		},
+		"MQTT": func(_ *testing.T, _ *cloud, w wire, topic string, payload []byte) {
+			w.send(publishPacket(topic, payload, 1))
+			w.receive()
+		},
+	}
+	named := "$aws/rules/" + names.Rule
+	for _, c := range []struct {
+		claim, sql, topic string
+		want              []string
+	}{
+		{"FROM need not match", "SELECT a, topic() AS t FROM 'else/where'", named + "/b/c", []string{`{"a":1,"t":"b/c"}`}},
+		{"there need be none", "SELECT a, topic() AS t", named, []string{`{"a":1,"t":""}`}},
+		{"it may name the rule itself", "SELECT a FROM '" + named + "/#'", named + "/b", []string{`{"a":1}`}},
+		{"WHERE counts", "SELECT a WHERE a = 2", named + "/b", nil},
+		{"another rule is not run", "SELECT a FROM '$aws/rules/other/#'", "$aws/rules/other/b", nil},
+	} {
+		for way, send := range over {
+			t.Run(c.claim+", "+way, func(t *testing.T) {
+				t.Parallel()
+				cloud := start(t)
+				stack := cloud.deploy(t, addStatement(t, allow("iot:Publish", "topic/$aws/rules/*", "topic/after")), func(tm template) { tm.rule(t)["Sql"] = c.sql })
+				observer := cloud.observer(t, "$aws/#", "#")
+				w := cloud.dial(t, cloud.thing(t, stack))
+				w.connect(connectPacket(will.ThingName))
+				send(t, cloud, w, c.topic, []byte(`{"a":1}`))
+				w.send(publishPacket("after", nil, 1)) // rules of one connection's messages run in order
+				cloud.events.await(t, 1, publishedOn("after"))
+				var copies []string
+				cloud.events.each(func(e iot.Event) {
+					if publishedOn(names.ExecutedTopic)(e) {
+						copies = append(copies, string(e.Message.Payload))
+					}
+				})
+				if diff := cmp.Diff(c.want, copies); diff != "" {
+					t.Errorf("copies (-want +got):\n%s", diff)
+				}
+				if seen := topics(observer.Rest(t)); strings.Contains(seen, "$aws/rules/") {
+					t.Errorf("a subscriber got %s", seen)
+				}
+			})
+		}
+	}
+}
+
+func TestNobodySubscribesToBasicIngest(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	stack := cloud.deploy(t, addStatement(t, allow("iot:Subscribe", "topicfilter/*")))
+	w := cloud.dial(t, cloud.thing(t, stack))
+	w.connect(connectPacket(will.ThingName))
+	w.send(subscribePacket("$aws/rules/" + names.Rule + "/#"))
+	if ack, ok := w.receive().(*packets.SubackPacket); !ok || ack.ReturnCodes[0] != 0x80 {
+		t.Errorf("SUBACK %v, want a refusal", ack)
+	}
+}
+
+// A topic that is reserved for AWS IoT is refused over HTTP, too.
+func TestPublishToAReservedTopic(t *testing.T) {
+	t.Parallel()
+	cloud := start(t)
+	for _, topic := range []string{"$aws/events/presence/connected/x", "$aws/things/x/shadow/update", "$SYS/broker/uptime", "$mine"} {
+		err := cloud.IoT.Publish(deadline(t), topic, nil, 0, false)
+		if refused, ok := errors.AsType[*awsapi.Error](err); !ok || refused.Code != "ForbiddenException" || refused.Status != 403 {
+			t.Errorf("%s: %v, want ForbiddenException", topic, err)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func keepAlive(asked uint16) uint16 {
 // reason code of MQTT 5.
 func checkPublish(topic string, payloadBytes int, qos byte) error {
 	slashes := strings.Count(topic, "/")
-	if strings.HasPrefix(topic, "$aws/rules/") {
+	if isBasicIngest(topic) {
 		slashes -= 3 // the prefix of Basic Ingest does not count
 	}
 	switch {
@@ -94,6 +94,12 @@ func checkPublish(topic string, payloadBytes int, qos byte) error {
 	}
 	return nil
 }
+
+// basicIngest begins the topics whose third level names the rule to run (developer
+// guide, "Reducing messaging costs with Basic Ingest").
+const basicIngest = "$aws/rules/"
+
+func isBasicIngest(topic string) bool { return strings.HasPrefix(topic, basicIngest) }
 
 // publish sends a message that no connected client sent: a republished one, one
 // of the API's, or a will. It goes to subscribers and to the rules.

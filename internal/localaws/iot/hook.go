@@ -144,8 +144,8 @@ func (h *hook) checkPacket(s *session, pk packets.Packet) error {
 		if err := h.requirePublish(s, pk.TopicName, pk.FixedHeader.Retain); err != nil {
 			return err
 		}
-		if strings.HasPrefix(pk.TopicName, "$") {
-			return fmt.Errorf("%w: %q is reserved for what is not here: shadows, jobs, Basic Ingest", packets.ErrTopicNameInvalid, pk.TopicName)
+		if strings.HasPrefix(pk.TopicName, "$") && !isBasicIngest(pk.TopicName) {
+			return fmt.Errorf("%w: %q is reserved for what is not here: shadows, jobs", packets.ErrTopicNameInvalid, pk.TopicName)
 		}
 	case packets.Pingreq:
 		h.service.observe(Event{Kind: Pinged, ClientID: s.client.ID})
@@ -195,11 +195,14 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 			}
 		}
 	}
-	return h.require(s, "iot:Receive", "topic/"+topic) == nil
+	return !isBasicIngest(topic) && h.require(s, "iot:Receive", "topic/"+topic) == nil
 }
 
 func (h *hook) allowSubscribe(s *session, filter string) bool {
 	err := h.require(s, "iot:Subscribe", "topicfilter/"+filter)
+	if err == nil && isBasicIngest(filter) {
+		err = fmt.Errorf("%w: nobody subscribes to Basic Ingest, whose messages go to one rule: %q", packets.ErrTopicFilterInvalid, filter)
+	}
 	if err != nil {
 		h.service.observe(Event{Kind: Refused, ClientID: s.client.ID, Detail: err.Error()})
 	}

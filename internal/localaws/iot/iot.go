@@ -31,7 +31,7 @@
 //     another is refused when it is created.
 //   - Lifecycle events come in order and once; the version number of a client's is
 //     reset after 30 minutes without a connection, not after an hour.
-//   - Not here: Device Shadow, jobs, fleet provisioning, Basic Ingest ($aws/rules),
+//   - Not here: Device Shadow, jobs, fleet provisioning,
 //     topic aliases, Will Delay Interval, throttling but that of CONNECT per client
 //     ID, the end of connections after days.
 //   - Creating a rule probes that its roles can be assumed, as AWS does, not what
@@ -48,6 +48,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -260,6 +261,9 @@ func (s *Service) Publish(ctx context.Context, topic string, payload []byte, qos
 	}
 	if err := checkPublish(topic, len(payload), qos); err != nil {
 		return awsapi.Errorf("InvalidRequestException", "%v", err)
+	}
+	if strings.HasPrefix(topic, "$") && !isBasicIngest(topic) {
+		return &awsapi.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: fmt.Sprintf("topic %q is reserved: shadows and jobs are not here, and only AWS IoT publishes to the others", topic)}
 	}
 	return s.publish(&Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Time: time.Now()})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"lastwill/internal/iotsql"
@@ -28,13 +29,22 @@ type action interface {
 	failed() (kind, resource string)
 }
 
-// runRules evaluates every rule whose filter matches the message's topic, and
-// runs the actions of those that fire.
+// runRules evaluates every rule whose filter matches the message's topic, or the
+// one that a topic of Basic Ingest names, and runs the actions of those that fire.
 func (s *Service) runRules(m *Message) {
 	s.mu.RLock()
 	var matching []*rule
-	for r := range s.index.Match(m.Topic) {
-		matching = append(matching, r)
+	if rest, ok := strings.CutPrefix(m.Topic, basicIngest); ok {
+		name, _, _ := strings.Cut(rest, "/")
+		if r, ok := s.rules[name]; ok && !r.Payload.RuleDisabled {
+			matching = append(matching, r)
+		} else {
+			s.options.Log.Warn("Basic Ingest names a rule that does not exist or is disabled", "rule", name, "topic", m.Topic, "client", m.ClientID)
+		}
+	} else {
+		for r := range s.index.Match(m.Topic) {
+			matching = append(matching, r)
+		}
 	}
 	s.mu.RUnlock()
 	for _, r := range matching {
