@@ -10,6 +10,7 @@ import (
 	"lastwill/internal/check"
 	"lastwill/internal/cli"
 	"lastwill/internal/deployed"
+	"lastwill/internal/device"
 )
 
 const checkUsage = `lwt check proves a deployed stack end to end, local or on AWS: a device of its own
@@ -47,7 +48,7 @@ func runCheck(ctx context.Context, args []string, s cli.Streams) error {
 	var broker brokerFlags
 	stack.add(flags)
 	broker.add(flags)
-	list := flags.String("modes", string(check.Drop), "")
+	list := flags.String("modes", string(device.Drop), "")
 	patience := flags.Duration("wait", 30*time.Second, "")
 	asJSON := flags.Bool("json", false, "")
 	if err := cli.Parse(flags, args, s.Out, checkUsage); err != nil {
@@ -94,8 +95,8 @@ func runCheck(ctx context.Context, args []string, s cli.Streams) error {
 	return verdict(report, err)
 }
 
-func parseModes(list string) ([]check.Mode, error) {
-	var modes []check.Mode
+func parseModes(list string) ([]device.End, error) {
+	var modes []device.End
 	for _, name := range strings.Split(list, ",") {
 		mode, err := check.ParseMode(strings.TrimSpace(name))
 		if err != nil {

@@ -122,7 +122,7 @@ func parseShares(s string) ([]fleet.Share, error) {
 	total := 0.0
 	for part := range strings.SplitSeq(s, ",") {
 		mode, amount, ok := strings.Cut(part, "=")
-		if !ok || !slices.Contains(fleet.Ends, fleet.End(mode)) {
+		if !ok || !slices.Contains(device.Ends, device.End(mode)) {
 			return nil, cli.WithHint(cli.Usagef("-end %q: write MODE=SHARE", part), "modes are %s; shares such as 25%% or 0.25", endNames())
 		}
 		number, percent := strings.CutSuffix(amount, "%")
@@ -134,7 +134,7 @@ func parseShares(s string) ([]fleet.Share, error) {
 			return nil, cli.Usagef("-end %q: give a share such as 25%% or 0.25", part)
 		}
 		total += fraction
-		shares = append(shares, fleet.Share{End: fleet.End(mode), Fraction: fraction})
+		shares = append(shares, fleet.Share{End: device.End(mode), Fraction: fraction})
 	}
 	if total > 1.000001 { // of rounding
 		return nil, cli.Usagef("-end %q: the shares are more than all devices together", s)
@@ -182,13 +182,12 @@ func (o fleetOptions) fleet(ctx context.Context) (fleet.Config, error) {
 	if err != nil {
 		return fleet.Config{}, err
 	}
-	kill := slices.ContainsFunc(shares, func(s fleet.Share) bool { return s.End == fleet.Kill })
 	one := o.options
 	one.topic = cmp.Or(o.topic, will.NewNames("").ConnectedTopic)
-	if kill {
-		one.end = endKill
+	if slices.ContainsFunc(shares, func(s fleet.Share) bool { return s.End == device.Kill }) {
+		one.end = string(device.Kill)
 	}
-	common, aws, err := one.config(ctx)
+	common, err := one.config(ctx)
 	if err != nil {
 		return fleet.Config{}, err
 	}
@@ -210,9 +209,6 @@ func (o fleetOptions) fleet(ctx context.Context) (fleet.Config, error) {
 			c.Will.Payload = will.Payload(c.ClientID)
 			return c
 		},
-	}
-	if kill {
-		cfg.Kill = func(ctx context.Context, clientID string) error { return aws.deleteConnection(ctx, clientID, false) }
 	}
 	return cfg, cfg.Device(size - 1).Validate()
 }
@@ -253,7 +249,7 @@ const spareFiles = 32
 func enoughFiles(cfg fleet.Config) error {
 	needed := cfg.Size + spareFiles
 	for _, s := range cfg.Shares {
-		if s.End == fleet.Takeover {
+		if s.End == device.Takeover {
 			needed += int(s.Fraction*float64(cfg.Size)) + 1
 		}
 	}
@@ -336,7 +332,7 @@ func summarize(out io.Writer, r fleet.Report, willTopic string) {
 		}
 	}
 	var parts []string
-	for _, end := range fleet.Ends {
+	for _, end := range device.Ends {
 		if n := r.Ended[end]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", end, n))
 		}

@@ -31,7 +31,7 @@ func run(ctx context.Context, args []string, s cli.Streams) error {
 		return err
 	}
 	l := &life{o: o, r: &reporter{out: s.Out, json: o.json}}
-	if l.cfg, l.account, err = o.config(ctx); err != nil {
+	if l.cfg, err = o.config(ctx); err != nil {
 		return err
 	}
 	l.cfg.Receive = l.r.message
@@ -40,11 +40,10 @@ func run(ctx context.Context, args []string, s cli.Streams) error {
 
 // A life is that of a device, from CONNECT to its end.
 type life struct {
-	o       options
-	cfg     device.Config
-	account *account // nil if nothing needs one
-	r       *reporter
-	d       *device.Device
+	o   options
+	cfg device.Config
+	r   *reporter
+	d   *device.Device
 	// away tells that the device has dropped and means to come back.
 	away bool
 }
@@ -71,7 +70,7 @@ func (l *life) run(ctx context.Context) (err error) {
 		}
 		return err
 	}
-	return ends[l.o.end].run(ctx, l)
+	return ends[device.End(l.o.end)].run(ctx, l)
 }
 
 func (l *life) interrupted(ctx context.Context) error {
@@ -79,8 +78,8 @@ func (l *life) interrupted(ctx context.Context) error {
 		l.r.say(event{Event: "interrupted", ClientID: l.cfg.ClientID}, "interrupted while away: the broker has the will published")
 		return nil
 	}
-	if l.o.onInterrupt != endDisconnect {
-		return ends[l.o.onInterrupt].run(ctx, l)
+	if l.o.onInterrupt != string(device.Disconnect) {
+		return ends[device.End(l.o.onInterrupt)].run(ctx, l)
 	}
 	if err := l.d.Disconnect(); err != nil {
 		return err
@@ -128,7 +127,7 @@ func (l *life) flap(ctx context.Context) error {
 		if err := l.sleep(ctx, turn/2); err != nil {
 			return err
 		}
-		if err := l.vanish("dropped", l.d.Drop); err != nil {
+		if err := drop(ctx, l); err != nil {
 			return err
 		}
 		l.away = true

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -134,8 +135,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	text(flags, &o.topic, "sdk/test/Python", "t", "topic")
 	text(flags, &o.mode, modeBoth, "m", "mode")
 	flags.DurationVar(&o.sleep, "sleep", time.Minute, "")
-	text(flags, &o.end, endDrop, "end")
-	text(flags, &o.onInterrupt, endDisconnect, "on-interrupt")
+	text(flags, &o.end, string(device.Drop), "end")
+	text(flags, &o.onInterrupt, string(device.Disconnect), "on-interrupt")
 	flags.BoolVar(&o.preventWill, "prevent-will", false, "")
 	flags.IntVar(&o.flap, "flap", 0, "")
 	flags.DurationVar(&o.within, "within", time.Minute, "")
@@ -207,15 +208,18 @@ func (o options) validateConnection() error {
 	return errors.Join(o.validateTopics(), o.validateMQTT5())
 }
 
+// onInterrupt are the ends that take no time.
+var onInterrupt = []device.End{device.Disconnect, device.Drop, device.Reset}
+
 func (o options) validateEnd() error {
 	least := time.Duration(o.flap) * device.ConnectInterval
-	switch _, known := ends[o.end]; {
+	switch _, known := ends[device.End(o.end)]; {
 	case !known:
 		return cli.WithHint(cli.Usagef("unknown end %q", o.end), "-end takes one of %s", endNames())
-	case o.onInterrupt != endDisconnect && o.onInterrupt != endDrop && o.onInterrupt != endReset:
-		return cli.WithHint(cli.Usagef("unknown end %q for an interruption", o.onInterrupt), "-on-interrupt takes one of %s, %s, %s", endDisconnect, endDrop, endReset)
-	case o.preventWill && o.end != endKill:
-		return cli.Usagef("-prevent-will is for -end %s: every other end leaves the will to the broker", endKill)
+	case !slices.Contains(onInterrupt, device.End(o.onInterrupt)):
+		return cli.WithHint(cli.Usagef("unknown end %q for an interruption", o.onInterrupt), "-on-interrupt takes one of %s, %s, %s", onInterrupt[0], onInterrupt[1], onInterrupt[2])
+	case o.preventWill && o.end != string(device.Kill):
+		return cli.Usagef("-prevent-will is for -end %s: every other end leaves the will to the broker", device.Kill)
 	case o.flap < 0:
 		return cli.Usagef("-flap %d: give how often to drop and come back", o.flap)
 	case o.within < least:
@@ -287,11 +291,11 @@ func (o options) will() (device.Message, error) {
 }
 
 // config reads the files that the command line names, and asks the AWS account
-// for what it leaves open. The account is nil if nothing needs one.
-func (o options) config(ctx context.Context) (device.Config, *account, error) {
+// for what it leaves open.
+func (o options) config(ctx context.Context) (device.Config, error) {
 	message, err := o.will()
 	if err != nil {
-		return device.Config{}, nil, err
+		return device.Config{}, err
 	}
 	cfg := device.Config{
 		Endpoint:         o.endpoint,
@@ -307,33 +311,36 @@ func (o options) config(ctx context.Context) (device.Config, *account, error) {
 	}
 	if o.endpoint != "" { // else there is nothing to judge yet
 		if err := cfg.Validate(); err != nil {
-			return cfg, nil, cli.Usagef("%w", err)
+			return cfg, cli.Usagef("%w", err)
 		}
 	}
 	if err := o.readFiles(&cfg); err != nil {
-		return cfg, nil, err
+		return cfg, err
 	}
 	var aws *account
-	if o.websocket || o.endpoint == "" || o.end == endKill {
+	if o.websocket || o.endpoint == "" || o.end == string(device.Kill) {
 		if aws, err = openAccount(ctx); err != nil {
-			return cfg, nil, err
+			return cfg, err
 		}
 	}
 	if o.endpoint == "" {
 		if cfg.Endpoint, err = aws.endpoint(ctx); err != nil {
-			return cfg, nil, cli.WithHint(fmt.Errorf("missing endpoint, and the AWS account does not tell it: %w", err), "give it with -e; %s", cli.Hint(err))
+			return cfg, cli.WithHint(fmt.Errorf("missing endpoint, and the AWS account does not tell it: %w", err), "give it with -e; %s", cli.Hint(err))
 		}
 	}
 	if o.websocket {
 		cfg.Credentials, cfg.Region = aws.config.Credentials, aws.config.Region
 	}
 	if err := cfg.Validate(); err != nil {
-		return cfg, nil, cli.Usagef("%w", err)
+		return cfg, cli.Usagef("%w", err)
 	}
-	if o.end == endKill {
+	if o.end == string(device.Kill) {
+		cfg.Kill = func(ctx context.Context, clientID string) error {
+			return aws.deleteConnection(ctx, clientID, o.preventWill)
+		}
 		err = aws.check(ctx)
 	}
-	return cfg, aws, err
+	return cfg, err
 }
 
 func (o options) readFiles(cfg *device.Config) (err error) {

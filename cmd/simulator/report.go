@@ -82,10 +82,10 @@ func (r *reporter) message(m device.Message) {
 
 func (r *reporter) sleeping(o options) {
 	hint := ""
-	if o.end != endDisconnect && o.onInterrupt == endDisconnect {
+	if o.end != string(device.Disconnect) && o.onInterrupt == string(device.Disconnect) {
 		hint = " (Ctrl-C: disconnect properly instead)"
 	}
-	r.say(event{Event: "sleeping", SleepSeconds: o.sleep.Seconds()}, "sleeping %s, then %s%s", o.sleep, ends[o.end].what, hint)
+	r.say(event{Event: "sleeping", SleepSeconds: o.sleep.Seconds()}, "sleeping %s, then %s%s", o.sleep, ends[device.End(o.end)].what, hint)
 }
 
 func withPayload(e event, payload []byte) event {

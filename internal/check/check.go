@@ -47,8 +47,8 @@ type Options struct {
 	AWS aws.Config
 	// Target is what to check; deployed.Target reads it from a stack. Required.
 	Target will.Target
-	// Modes are the ways to vanish, in order, each once. Default: Drop.
-	Modes []Mode
+	// Modes are the ways to vanish, in order, each once. Default: device.Drop.
+	Modes []device.End
 	// Endpoint is the message broker. Default: the account's.
 	Endpoint string
 	// Roots are the authorities that may vouch for the broker. Default: the system's.
@@ -64,7 +64,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	if len(o.Modes) == 0 {
-		o.Modes = []Mode{Drop}
+		o.Modes = []device.End{device.Drop}
 	}
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
@@ -115,9 +115,9 @@ const (
 // Broken is the first link that broke, and why.
 type Broken struct {
 	Link Link `json:"link"`
-	// Mode in which it broke; Leave after a proper disconnect.
-	Mode   Mode   `json:"mode"`
-	Reason string `json:"reason"`
+	// Mode in which it broke; device.Disconnect after a proper disconnect.
+	Mode   device.End `json:"mode"`
+	Reason string     `json:"reason"`
 	// Hint is what to do about it; empty where the check does not know.
 	Hint string `json:"hint,omitempty"`
 }
@@ -127,7 +127,7 @@ func (b *Broken) Error() string { return fmt.Sprintf("%s is broken: %s", b.Link,
 // A Step is something that the check did or saw.
 type Step struct {
 	// Mode that the step belongs to; empty before the first and after the last.
-	Mode Mode `json:"mode,omitempty"`
+	Mode device.End `json:"mode,omitempty"`
 	// Name of the step: a Link that was seen to hold, or what was done.
 	Name   string `json:"name"`
 	Detail string `json:"detail"`
@@ -224,7 +224,7 @@ func (c *check) run(ctx context.Context) error {
 }
 
 // lose lets the device vanish and follows the alert.
-func (c *check) lose(ctx context.Context, mode Mode) error {
+func (c *check) lose(ctx context.Context, mode device.End) error {
 	d, err := c.connect(ctx, mode)
 	if err != nil {
 		return err
@@ -240,7 +240,7 @@ func (c *check) lose(ctx context.Context, mode Mode) error {
 }
 
 // connect connects the device, and before anything can happen the watcher.
-func (c *check) connect(ctx context.Context, mode Mode) (*device.Device, error) {
+func (c *check) connect(ctx context.Context, mode device.End) (*device.Device, error) {
 	d, err := c.dial(ctx, mode)
 	if err != nil {
 		return nil, err
@@ -258,7 +258,7 @@ func (c *check) connect(ctx context.Context, mode Mode) (*device.Device, error) 
 
 // dial connects, again and again while the refusal may be that of an identity
 // that has not spread yet.
-func (c *check) dial(ctx context.Context, mode Mode) (*device.Device, error) {
+func (c *check) dial(ctx context.Context, mode device.End) (*device.Device, error) {
 	config := c.identified
 	config.Will.Payload = will.Payload(c.token(mode))
 	end := time.Now().Add(c.Patience)
@@ -328,18 +328,18 @@ func (c *check) linked(lost *loss, link Link, detail string, at time.Time) {
 
 // leave is the counter-proof: after a proper disconnect nothing follows.
 func (c *check) leave(ctx context.Context) error {
-	d, err := c.connect(ctx, Leave)
+	d, err := c.connect(ctx, device.Disconnect)
 	if err != nil {
 		return err
 	}
 	if err := d.Disconnect(); err != nil {
-		return c.broken(ctx, Connect, Leave, err)
+		return c.broken(ctx, Connect, device.Disconnect, err)
 	}
 	quiet := c.Quiet
 	if quiet == 0 {
 		quiet = max(4*c.slowest, time.Second)
 	}
-	came, err := c.await(ctx, "", c.token(Leave), time.Now().Add(quiet))
+	came, err := c.await(ctx, "", c.token(device.Disconnect), time.Now().Add(quiet))
 	if err != nil {
 		return err
 	}
@@ -347,18 +347,18 @@ func (c *check) leave(ctx context.Context) error {
 		came = c.seen.find("", c.token(successor))
 	}
 	if came != nil {
-		return &Broken{Link: Silence, Mode: Leave, Reason: fmt.Sprintf("there was an alert (%s) although the device sent DISCONNECT", came.link)}
+		return &Broken{Link: Silence, Mode: device.Disconnect, Reason: fmt.Sprintf("there was an alert (%s) although the device sent DISCONNECT", came.link)}
 	}
-	c.step(Leave, string(Silence), "DISCONNECT was sent; no will, no copy, no message to the SNS topic within "+quiet.Round(time.Millisecond).String(), quiet)
+	c.step(device.Disconnect, string(Silence), "DISCONNECT was sent; no will, no copy, no message to the SNS topic within "+quiet.Round(time.Millisecond).String(), quiet)
 	return nil
 }
 
 // token is what a will's payload has in place of the device's name, so that each
 // loss is known by it.
-func (c *check) token(mode Mode) string { return c.name + "-" + string(mode) }
+func (c *check) token(mode device.End) string { return c.name + "-" + string(mode) }
 
 // broken is the error of a link, unless the check was interrupted.
-func (c *check) broken(ctx context.Context, link Link, mode Mode, err error) error {
+func (c *check) broken(ctx context.Context, link Link, mode device.End, err error) error {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
@@ -369,7 +369,7 @@ func interrupted(ctx context.Context) error {
 	return fmt.Errorf("the check was interrupted: %w", context.Cause(ctx))
 }
 
-func (c *check) step(mode Mode, name, detail string, took time.Duration) {
+func (c *check) step(mode device.End, name, detail string, took time.Duration) {
 	s := Step{Mode: mode, Name: name, Detail: detail, Milliseconds: float64(took.Microseconds()) / 1000}
 	c.report.Steps = append(c.report.Steps, s)
 	c.Observe(s)

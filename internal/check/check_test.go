@@ -26,6 +26,7 @@ import (
 
 	"lastwill/internal/check"
 	"lastwill/internal/deployed"
+	"lastwill/internal/device"
 	"lastwill/internal/localaws"
 	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/localtest"
@@ -117,13 +118,13 @@ func TestCheckPassesInEveryMode(t *testing.T) {
 		t.Fatalf("the check failed: %v", r.Broken)
 	}
 	want := []string{"endpoint", "queue", "identity"}
-	for i, mode := range append(slices.Clone(check.Modes), check.Leave) {
+	for i, mode := range append(slices.Clone(check.Modes), device.Disconnect) {
 		want = append(want, string(mode)+" connect")
 		if i == 0 {
 			want = append(want, "watch")
 		}
 		want = append(want, string(mode)+" announce")
-		if mode == check.Leave {
+		if mode == device.Disconnect {
 			want = append(want, "disconnect silence", "remove")
 			break
 		}
@@ -239,7 +240,7 @@ func TestTheFirstBrokenLinkIsNamed(t *testing.T) {
 		{"there is an alert after DISCONNECT", func(t *testing.T, b *bench, o *check.Options) {
 			var once sync.Once
 			o.Observe = func(s check.Step) {
-				if s.Mode == check.Leave && s.Name == string(check.Announce) {
+				if s.Mode == device.Disconnect && s.Name == string(check.Announce) {
 					once.Do(func() { b.forge(t) })
 				}
 			}
@@ -402,7 +403,7 @@ func TestChecksDoNotDisturbEachOther(t *testing.T) {
 	var checks sync.WaitGroup
 	for range 2 {
 		checks.Go(func() {
-			r, err := check.Run(context.Background(), b.options(func(o *check.Options) { o.Modes = []check.Mode{check.Drop, check.Reset} }))
+			r, err := check.Run(context.Background(), b.options(func(o *check.Options) { o.Modes = []device.End{device.Drop, device.Reset} }))
 			if err != nil || !r.Passed {
 				t.Errorf("the check failed: %v, %v", err, r.Broken)
 			}
@@ -607,7 +608,7 @@ func TestNothingOfACheckIsLeftRunning(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		o.Observe = func(s check.Step) {
-			if o.Modes[0] == check.Freeze && s.Name == "vanish" {
+			if o.Modes[0] == device.Freeze && s.Name == "vanish" {
 				cancel() // its device hangs
 			}
 		}
@@ -618,12 +619,12 @@ func TestNothingOfACheckIsLeftRunning(t *testing.T) {
 		}
 		client.CloseIdleConnections() // they are the SDK's, for the next call
 	}
-	run(func(o *check.Options) { o.Modes = []check.Mode{check.Drop} })
+	run(func(o *check.Options) { o.Modes = []device.End{device.Drop} })
 	before := running()
 	for _, mode := range check.Modes {
-		run(func(o *check.Options) { o.Modes = []check.Mode{mode} })
+		run(func(o *check.Options) { o.Modes = []device.End{mode} })
 	}
-	run(func(o *check.Options) { o.Modes, o.Roots = []check.Mode{check.Drop}, x509.NewCertPool() })
+	run(func(o *check.Options) { o.Modes, o.Roots = []device.End{device.Drop}, x509.NewCertPool() })
 	for end := time.Now().Add(patience); ; runtime.Gosched() {
 		left := slices.DeleteFunc(running(), func(g string) bool { return slices.Contains(before, g) })
 		if len(left) == 0 {
@@ -659,12 +660,12 @@ func TestTargetErrors(t *testing.T) {
 	if _, err := check.Run(deadline(t), o); err == nil || err.Error() != "the target of the check has no PolicyName" {
 		t.Errorf("the error is %v", err)
 	}
-	o = b.options(func(o *check.Options) { o.Modes = []check.Mode{check.Drop, check.Drop} })
+	o = b.options(func(o *check.Options) { o.Modes = []device.End{device.Drop, device.Drop} })
 	if _, err := check.Run(deadline(t), o); err == nil || !strings.Contains(err.Error(), "given twice") {
 		t.Errorf("the error is %v", err)
 	}
-	o = b.options(func(o *check.Options) { o.Modes = []check.Mode{check.Leave} })
-	if _, err := check.Run(deadline(t), o); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("mode %q", check.Leave)) {
+	o = b.options(func(o *check.Options) { o.Modes = []device.End{device.Disconnect} })
+	if _, err := check.Run(deadline(t), o); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("mode %q", device.Disconnect)) {
 		t.Errorf("the error is %v", err)
 	}
 }

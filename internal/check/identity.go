@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
+	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
@@ -90,9 +91,17 @@ func (c *check) identify(ctx context.Context) error {
 	}
 	c.identified = device.Config{
 		Endpoint: c.report.Endpoint, Roots: c.Roots, Certificate: pair, ClientID: c.name, ConnectedTopic: c.Target.ConnectedTopic,
-		Will: device.Message{Topic: c.Target.WillTopic, QoS: will.QoS},
+		Will: device.Message{Topic: c.Target.WillTopic, QoS: will.QoS}, Kill: c.kill,
 	}
 	c.step("", "identity", fmt.Sprintf("thing %s, certificate %.8s..., policy %s; the key stays in this process", c.name, *made.CertificateId, c.Target.Policy), time.Since(began))
+	return nil
+}
+
+func (c *check) kill(ctx context.Context, clientID string) error {
+	_, err := deployed.DataPlane(c.AWS, c.report.Endpoint).DeleteConnection(ctx, &iotdataplane.DeleteConnectionInput{ClientId: &clientID})
+	if err != nil {
+		return fmt.Errorf("delete the connection of %s: %w", clientID, err)
+	}
 	return nil
 }
 

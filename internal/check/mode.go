@@ -8,41 +8,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
-
-	"lastwill/internal/deployed"
 	"lastwill/internal/device"
 	"lastwill/internal/will"
 )
 
-// A Mode is a way in which the device's connection ends.
-type Mode string
+// successor stands in the will of who takes over.
+const successor device.End = "successor"
 
-// Ways to vanish.
-const (
-	// Drop closes the socket, as when the device's process dies.
-	Drop Mode = "drop"
-	// Reset resets the connection, as when the device restarts.
-	Reset Mode = "reset"
-	// Freeze falls silent, as when the device loses power or network. The broker
-	// notices after 1.5 times the keep alive.
-	Freeze Mode = "freeze"
-	// Takeover connects a second time with the same client ID.
-	Takeover Mode = "takeover"
-	// Kill lets the broker end the connection (iot-data, DeleteConnection).
-	Kill Mode = "kill"
-	// Leave is a proper disconnect. A check ends with it in any case.
-	Leave Mode = "disconnect"
-
-	// successor is who takes over.
-	successor Mode = "successor"
-)
-
-// Modes are all ways to vanish.
-var Modes = []Mode{Drop, Reset, Freeze, Takeover, Kill}
+// Modes are the ways to vanish. A check ends with a proper disconnect in any case.
+var Modes = slices.DeleteFunc(slices.Clone(device.Ends), func(e device.End) bool { return e == device.Disconnect })
 
 // ParseMode reads a way to vanish.
-func ParseMode(s string) (Mode, error) {
+func ParseMode(s string) (device.End, error) {
 	var names []string
 	for _, m := range Modes {
 		if s == string(m) {
@@ -54,7 +31,7 @@ func ParseMode(s string) (Mode, error) {
 }
 
 // UniqueModes is an error if a mode is there twice.
-func UniqueModes(modes []Mode) error {
+func UniqueModes(modes []device.End) error {
 	for i, m := range modes {
 		if slices.Contains(modes[:i], m) {
 			return fmt.Errorf("mode %s is given twice: name each once", m)
@@ -65,7 +42,7 @@ func UniqueModes(modes []Mode) error {
 
 // A loss is a device that vanished.
 type loss struct {
-	mode  Mode
+	mode  device.End
 	token string
 	// at is when it vanished, due when the broker can know.
 	at, due time.Time
@@ -73,48 +50,41 @@ type loss struct {
 	settle func() error
 }
 
+var vanished = map[device.End]string{
+	device.Drop:     "socket closed, no DISCONNECT",
+	device.Reset:    "connection reset, no DISCONNECT",
+	device.Takeover: "a second connection with the same client ID",
+	device.Kill:     "connection deleted with the API",
+}
+
 // vanish ends the connection of a device in a way.
-func (c *check) vanish(ctx context.Context, d *device.Device, mode Mode) (*loss, error) {
+func (c *check) vanish(ctx context.Context, d *device.Device, mode device.End) (*loss, error) {
 	lost := &loss{mode: mode, token: c.token(mode), settle: func() error { return nil }}
-	var detail string
+	detail := vanished[mode]
+	var ended device.Ending
 	var err error
 	switch mode {
-	case Drop:
-		detail = "socket closed, no DISCONNECT"
-		lost.at, err = d.Drop()
-	case Reset:
-		detail = "connection reset, no DISCONNECT"
-		lost.at, err = d.Reset()
-	case Freeze:
-		notice := d.KeepAlive() * 3 / 2
-		detail = "nothing is sent any more; the broker notices after " + notice.String()
-		lost.at, err = d.Freeze()
-		lost.due = lost.at.Add(notice)
+	case device.Takeover:
+		ended.At, err = c.takeOver(ctx, lost)
+		ended.Due = ended.At
+	case device.Freeze:
+		ended, err = d.End(ctx, mode)
+		detail = "nothing is sent any more; the broker notices after " + d.Silence().String()
 		lost.settle = func() error { d.Drop(); return nil } //nolint:errcheck // the broker has closed it
 		c.close = append(c.close, func() { _ = lost.settle() })
-	case Takeover:
-		detail = "a second connection with the same client ID"
-		lost.at, err = c.takeOver(ctx, lost)
-	case Kill:
-		detail = "connection deleted with the API"
-		lost.at = time.Now()
-		_, err = deployed.DataPlane(c.AWS, c.report.Endpoint).DeleteConnection(ctx, &iotdataplane.DeleteConnectionInput{ClientId: &c.name})
-		if err != nil {
-			err = fmt.Errorf("delete the connection of %s: %w", c.name, err)
-		}
+	default:
+		ended, err = d.End(ctx, mode)
 	}
+	lost.at, lost.due = ended.At, ended.Due
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, interrupted(ctx)
 	case errors.As(err, new(*Broken)):
 		return nil, err
-	case err != nil && mode == Kill:
+	case err != nil && mode == device.Kill:
 		return nil, err // the API's, not the device's
 	case err != nil:
 		return nil, c.broken(ctx, Connect, mode, err)
-	}
-	if lost.due.IsZero() {
-		lost.due = lost.at
 	}
 	c.step(mode, "vanish", detail, 0)
 	return lost, nil
@@ -137,7 +107,7 @@ func (c *check) takeOver(ctx context.Context, lost *loss) (time.Time, error) {
 	c.close = append(c.close, func() { _ = second.Disconnect() }) // unless it has ended
 	lost.settle = func() error {
 		if err := second.Disconnect(); err != nil {
-			return c.broken(context.Background(), Connect, Takeover, fmt.Errorf("the connection that took over did not last: %w", err))
+			return c.broken(context.Background(), Connect, device.Takeover, fmt.Errorf("the connection that took over did not last: %w", err))
 		}
 		return nil
 	}

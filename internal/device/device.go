@@ -100,6 +100,8 @@ type Config struct {
 	ConnectedMessage string
 	// UserProperties go with CONNECT and the connected message in MQTT 5.
 	UserProperties []UserProperty
+	// Kill has the broker end the connection of a client ID. Default: End cannot Kill.
+	Kill func(ctx context.Context, clientID string) error
 	// Receive gets the messages of the subscriptions, one after the other. It
 	// must not call the Device's methods. Default: they are discarded.
 	Receive func(Message)

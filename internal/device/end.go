@@ -2,6 +2,7 @@ package device
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,12 +14,105 @@ import (
 // per second per client ID).
 const ConnectInterval = time.Second
 
+// An End is a way in which a device's connection ends.
+type End string
+
+// Ways to end.
+const (
+	// Disconnect is the proper end: the broker discards the will.
+	Disconnect End = "disconnect"
+	// Drop closes the socket, as when the device's process dies.
+	Drop End = "drop"
+	// Reset resets the connection, as when the device restarts.
+	Reset End = "reset"
+	// Freeze falls silent, as when the device loses power or network. The broker
+	// notices after Silence.
+	Freeze End = "freeze"
+	// Takeover connects a second time with the same client ID.
+	Takeover End = "takeover"
+	// Kill has the broker end the connection (iot-data, DeleteConnection).
+	Kill End = "kill"
+)
+
+// Ends are all ways to end.
+var Ends = []End{Disconnect, Drop, Reset, Freeze, Takeover, Kill}
+
+// LeavesWill reports whether the broker publishes the will.
+func (e End) LeavesWill() bool { return e != Disconnect }
+
+// EndPatience is how long a broker may take to end a connection that it shall end.
+const EndPatience = 30 * time.Second
+
+// An Ending is an end that has begun.
+type Ending struct {
+	// At is when the device ended, or fell silent.
+	At time.Time
+	// Due is when the broker can know: after a freeze later than At.
+	Due time.Time
+	// Second is the connection of a takeover, which stands. It is nil after others.
+	Second *Device
+}
+
+// End ends the connection in a way. After Disconnect, Drop and Reset nothing of the
+// device is left running; after the others the broker ends the connection, for which
+// AwaitEnd waits. Kill needs Config.Kill. If the connection had ended before, End
+// returns why.
+func (d *Device) End(ctx context.Context, how End) (Ending, error) {
+	e := Ending{At: time.Now()}
+	var err error
+	switch how {
+	case Disconnect:
+		err = d.Disconnect()
+	case Drop:
+		e.At, err = d.Drop()
+	case Reset:
+		e.At, err = d.Reset()
+	case Freeze:
+		e.At, err = d.Freeze()
+		e.Due = e.At.Add(d.Silence())
+	case Takeover:
+		e.Second, err = d.Reconnect(ctx)
+		e.At = time.Now()
+	case Kill:
+		if d.cfg.Kill == nil {
+			return e, errors.New("nothing can have the broker end the connection: it takes AWS credentials")
+		}
+		err = d.cfg.Kill(ctx, d.cfg.ClientID)
+	default:
+		return e, fmt.Errorf("unknown end %q: use one of %v", how, Ends)
+	}
+	if e.Due.IsZero() {
+		e.Due = e.At
+	}
+	return e, err
+}
+
+// AwaitEnd waits until the broker has ended the connection, for EndPatience after
+// the moment from which it can know.
+func (d *Device) AwaitEnd(ctx context.Context, due time.Time) error {
+	within := time.Until(due) + EndPatience
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-d.done:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("the broker did not end the connection within %s", within.Round(time.Second))
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Silence is after how long without a packet the broker gives up on the device: 1.5
+// times the keep alive (MQTT 3.1.1, 3.1.2.10).
+func (d *Device) Silence() time.Duration { return d.KeepAlive() * 3 / 2 }
+
 // Disconnect sends an MQTT DISCONNECT and closes the connection: the broker
 // discards the will. It returns when the packet is written and nothing of the
 // device is left running. If the connection had ended before, Disconnect
 // returns why.
 func (d *Device) Disconnect() error {
-	if !d.end(nil) {
+	if !d.finish(nil) {
 		return d.alreadyEnded()
 	}
 	err := d.wire.write(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}})
@@ -46,7 +140,7 @@ func (d *Device) Reset() (time.Time, error) {
 }
 
 func (d *Device) vanish(prepare func(*socket) error) (time.Time, error) {
-	if !d.end(nil) {
+	if !d.finish(nil) {
 		return time.Time{}, d.alreadyEnded()
 	}
 	err := prepare(d.link.socket)
@@ -59,7 +153,7 @@ func (d *Device) vanish(prepare func(*socket) error) (time.Time, error) {
 // Freeze lets the device fall silent, as when its power or its network is lost:
 // the socket stays open, nothing is sent or answered any more. It returns the
 // moment of the last packet; the broker publishes the will when nothing has come
-// for 1.5 times KeepAlive after it, and ends the connection, which closes Done.
+// for Silence after it, and ends the connection, which closes Done.
 // A frozen device can be dropped or reset. If the connection had ended before,
 // Freeze returns why.
 func (d *Device) Freeze() (time.Time, error) {
@@ -89,9 +183,9 @@ func (d *Device) Reconnect(ctx context.Context) (*Device, error) {
 // with the same client ID.
 func (d *Device) NextConnect() time.Time { return d.accepted.Add(ConnectInterval) }
 
-// end records how the connection ended and reports whether this was the first
+// finish records how the connection ended and reports whether this was the first
 // to do so.
-func (d *Device) end(err error) bool {
+func (d *Device) finish(err error) bool {
 	first := false
 	d.ended.Do(func() {
 		first = true

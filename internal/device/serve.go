@@ -27,7 +27,7 @@ func (d *Device) serve() {
 			err = d.take(p)
 		}
 		if err != nil {
-			d.end(lost(d.Addr(), err))
+			d.finish(lost(d.Addr(), err))
 			d.link.socket.Close()
 			return
 		}

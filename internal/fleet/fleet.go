@@ -6,7 +6,6 @@ package fleet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -15,37 +14,16 @@ import (
 	"lastwill/internal/device"
 )
 
-// End is a way in which a device's connection ends.
-type End string
-
-// Ways to end.
-const (
-	Disconnect End = "disconnect"
-	Drop       End = "drop"
-	Reset      End = "reset"
-	Freeze     End = "freeze"
-	Takeover   End = "takeover"
-	Kill       End = "kill"
-)
-
-// Ends are all ways to end.
-var Ends = []End{Disconnect, Drop, Reset, Freeze, Takeover, Kill}
-
-// leavesWill reports whether the broker publishes the will after an end.
-func (e End) leavesWill() bool { return e != Disconnect }
-
 const (
 	// dialers is how many devices connect at the same time.
 	dialers = 256
-	// patience is how long a broker may take to end a connection that it shall end.
-	patience = 30 * time.Second
 	// progressInterval is how often Progress is told.
 	progressInterval = time.Second
 )
 
 // Share is a part of the devices that ends in a way.
 type Share struct {
-	End End
+	End device.End
 	// Fraction of the devices, 0 to 1.
 	Fraction float64
 }
@@ -55,7 +33,7 @@ type Config struct {
 	// Size is the number of devices. Required.
 	Size int
 	// Device returns the configuration of a device, 0 to Size-1; each has a client
-	// ID of its own. Required.
+	// ID of its own, and Kill where a share ends so. Required.
 	Device func(i int) device.Config
 	// Rate is how many devices connect in a second. Required.
 	Rate float64
@@ -69,8 +47,6 @@ type Config struct {
 	Over time.Duration
 	// Seed of what is random: which device ends how, and when.
 	Seed uint64
-	// Kill has the broker end a connection. Required for shares that end so.
-	Kill func(ctx context.Context, clientID string) error
 	// Progress is told how things stand, every second. Default: nobody is told.
 	Progress func(Report)
 }
@@ -86,11 +62,11 @@ type Report struct {
 	// Lost are those whose connection ended before its time, or otherwise than told.
 	Lost map[device.Reason]Failures `json:"lost,omitempty"`
 	// Ended are those that ended as told.
-	Ended map[End]int `json:"ended"`
+	Ended map[device.End]int `json:"ended"`
 	// WillsExpected is how many wills the broker has to publish.
 	WillsExpected int `json:"willsExpected"`
-	// EndedAt is when the first and the last device ended, except for those that
-	// fell silent: there it is the last packet.
+	// FirstEnd and LastEnd are when the first and the last device ended. One that fell
+	// silent ended with its last packet.
 	FirstEnd time.Time `json:"firstEnd,omitzero"`
 	LastEnd  time.Time `json:"lastEnd,omitzero"`
 	// Interrupted tells that the devices disconnected before their time.
@@ -124,7 +100,7 @@ type fleet struct {
 // disconnect.
 func Run(ctx context.Context, cfg Config) Report {
 	f := &fleet{Config: cfg, devices: make([]*device.Device, cfg.Size), report: Report{
-		Devices: cfg.Size, Refused: map[device.Reason]Failures{}, Lost: map[device.Reason]Failures{}, Ended: map[End]int{},
+		Devices: cfg.Size, Refused: map[device.Reason]Failures{}, Lost: map[device.Reason]Failures{}, Ended: map[device.End]int{},
 	}}
 	stop := f.tellProgress()
 	defer stop()
@@ -239,7 +215,7 @@ func fails(by map[device.Reason]Failures, err error) {
 // ending is a device's end and its time.
 type ending struct {
 	device int
-	end    End
+	end    device.End
 	at     time.Duration
 }
 
@@ -250,7 +226,7 @@ func (f *fleet) plan() []ending {
 	var list []ending
 	for i, d := range f.devices {
 		if d != nil {
-			list = append(list, ending{device: i, end: Disconnect})
+			list = append(list, ending{device: i, end: device.Disconnect})
 		}
 	}
 	random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
@@ -278,7 +254,7 @@ func (f *fleet) end(ctx context.Context) {
 		pause(ctx, time.Until(began.Add(e.at)))
 		d := f.devices[e.device]
 		if ctx.Err() != nil {
-			e.end = Disconnect
+			e.end = device.Disconnect
 		}
 		ending.Go(func() {
 			at, err := f.endOne(ctx, d, e)
@@ -291,7 +267,7 @@ func (f *fleet) end(ctx context.Context) {
 				return
 			}
 			f.report.Ended[e.end]++
-			if e.end.leavesWill() {
+			if e.end.LeavesWill() {
 				f.report.WillsExpected++
 			}
 			if f.report.FirstEnd.IsZero() || at.Before(f.report.FirstEnd) {
@@ -307,50 +283,26 @@ func (f *fleet) end(ctx context.Context) {
 
 // endOne ends a device and returns when that was.
 func (f *fleet) endOne(ctx context.Context, d *device.Device, e ending) (time.Time, error) {
-	at := time.Now()
+	ended, err := d.End(ctx, e.end)
+	switch {
+	case e.end == device.Kill && err != nil:
+		return ended.At, errors.Join(err, d.Disconnect())
+	case err != nil:
+		return ended.At, err
+	}
 	switch e.end {
-	case Disconnect:
-		return at, d.Disconnect()
-	case Drop:
-		return d.Drop()
-	case Reset:
-		return d.Reset()
-	case Freeze:
-		at, err := d.Freeze()
-		if err != nil {
-			return at, err
-		}
-		if err := await(ctx, d, d.KeepAlive()*3/2); err != nil {
+	case device.Freeze:
+		if err := d.AwaitEnd(ctx, ended.Due); err != nil {
 			_, closed := d.Drop()
 			if ctx.Err() != nil { // nobody waits any longer
 				err = nil
 			}
-			return at, errors.Join(err, closed)
+			return ended.At, errors.Join(err, closed)
 		}
-		return at, nil
-	case Takeover:
-		second, err := d.Reconnect(ctx)
-		if err != nil {
-			return at, err
-		}
-		return time.Now(), errors.Join(await(ctx, d, 0), second.Disconnect())
-	case Kill:
-		if err := f.Kill(ctx, f.Device(e.device).ClientID); err != nil {
-			return at, errors.Join(err, d.Disconnect())
-		}
-		return at, await(ctx, d, 0)
+	case device.Takeover:
+		return ended.At, errors.Join(d.AwaitEnd(ctx, ended.Due), ended.Second.Disconnect())
+	case device.Kill:
+		return ended.At, d.AwaitEnd(ctx, ended.Due)
 	}
-	return at, fmt.Errorf("unknown end %q", e.end)
-}
-
-// await waits until the broker has ended a connection.
-func await(ctx context.Context, d *device.Device, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, within+patience)
-	defer cancel()
-	select {
-	case <-d.Done():
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("the broker did not end the connection within %s", within+patience)
-	}
+	return ended.At, nil
 }

@@ -21,20 +21,20 @@ func fleetOf(size int, cfg Config, without ...int) *fleet {
 
 func TestShares(t *testing.T) {
 	t.Parallel()
-	shares := []Share{{Drop, 0.5}, {Freeze, 0.25}}
-	counts := map[End]int{}
+	shares := []Share{{device.Drop, 0.5}, {device.Freeze, 0.25}}
+	counts := map[device.End]int{}
 	for _, e := range fleetOf(103, Config{Shares: shares}, 0, 1, 2).plan() {
 		if e.device < 3 {
 			t.Errorf("device %d did not connect and has an end", e.device)
 		}
 		counts[e.end]++
 	}
-	if counts[Drop] != 50 || counts[Freeze] != 25 || counts[Disconnect] != 25 {
+	if counts[device.Drop] != 50 || counts[device.Freeze] != 25 || counts[device.Disconnect] != 25 {
 		t.Errorf("got %v", counts)
 	}
-	thirds := []Share{{Drop, 1.0 / 3}, {Reset, 1.0 / 3}, {Kill, 1.0 / 3}}
+	thirds := []Share{{device.Drop, 1.0 / 3}, {device.Reset, 1.0 / 3}, {device.Kill, 1.0 / 3}}
 	for _, e := range fleetOf(100, Config{Shares: thirds}).plan() {
-		if e.end == Disconnect {
+		if e.end == device.Disconnect {
 			t.Error("three thirds leave a device over")
 		}
 	}
@@ -43,7 +43,7 @@ func TestShares(t *testing.T) {
 func TestSeed(t *testing.T) {
 	t.Parallel()
 	plan := func(seed uint64) []ending {
-		return fleetOf(100, Config{Shares: []Share{{Drop, 0.5}}, Over: time.Minute, Seed: seed}).plan()
+		return fleetOf(100, Config{Shares: []Share{{device.Drop, 0.5}}, Over: time.Minute, Seed: seed}).plan()
 	}
 	if !slices.Equal(plan(1), plan(1)) {
 		t.Error("the same seed gives another plan")

@@ -161,7 +161,15 @@ func (p *played) become(state, detail string) {
 	p.State, p.Detail, p.Since = state, detail, milliseconds(time.Now())
 }
 
-// End makes a device vanish in one of five ways, or connect again.
+// ended is the state of a device after an end, in a word and in words.
+var ended = map[device.End]struct{ state, detail string }{
+	device.Drop:       {"lost", "its process died: the socket was closed without DISCONNECT"},
+	device.Reset:      {"lost", "its connection was reset"},
+	device.Freeze:     {"silent", "it sends nothing any more, and its socket stays open"},
+	device.Disconnect: {"left", "it sent DISCONNECT"},
+}
+
+// End ends a device in a way, or has it connect again.
 func (f *fleet) End(ctx context.Context, client, way string) error {
 	f.mu.Lock()
 	p, ok := f.devices[client]
@@ -169,31 +177,19 @@ func (f *fleet) End(ctx context.Context, client, way string) error {
 	if !ok {
 		return fmt.Errorf("no device %s was started from this page", client)
 	}
-	var err error
-	state, detail := "lost", ""
-	switch way {
-	case "drop":
-		_, err = p.device.Drop()
-		detail = "its process died: the socket was closed without DISCONNECT"
-	case "reset":
-		_, err = p.device.Reset()
-		detail = "its connection was reset"
-	case "freeze":
-		_, err = p.device.Freeze()
-		state, detail = "silent", "it sends nothing any more, and its socket stays open"
-	case "disconnect":
-		err = p.device.Disconnect()
-		state, detail = "left", "it sent DISCONNECT"
-	case "takeover", "reconnect":
+	how := device.End(way)
+	if how == device.Takeover || way == "reconnect" {
 		return f.play(ctx, client, func() (*device.Device, error) { return p.device.Reconnect(ctx) })
-	default:
+	}
+	then, ok := ended[how]
+	if !ok {
 		return errors.New("no way to vanish is called " + way)
 	}
-	if err != nil {
+	if _, err := p.device.End(ctx, how); err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p.become(state, detail)
+	p.become(then.state, then.detail)
 	return nil
 }
