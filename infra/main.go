@@ -12,30 +12,16 @@ import (
 	"os/exec"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
-	"github.com/aws/jsii-runtime-go"
 
 	"lastwill/constructs/simulator"
+	"lastwill/infra/app"
 	"lastwill/infra/monitoring"
-	"lastwill/internal/cli"
 	"lastwill/internal/textfile"
 )
 
-func main() { cli.Main("lastwill", run) }
+func main() { app.Main("lastwill", build) }
 
-func run(ctx context.Context, _ []string, _ cli.Streams) (err error) {
-	defer closeNode()
-	defer func() {
-		// jsii panics with what the CDK threw.
-		if r := recover(); r != nil {
-			err = fmt.Errorf("synthesis failed: %v", r)
-		}
-	}()
-	return synth(ctx)
-}
-
-func synth(ctx context.Context) error {
-	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: jsii.Bool(false)})
-	settings, _ := app.Node().GetAllContext(nil).(map[string]any)
+func build(ctx context.Context, scope awscdk.App, settings map[string]any) error {
 	config, err := monitoring.ConfigFrom(settings)
 	if err != nil {
 		return err
@@ -52,8 +38,7 @@ func synth(ctx context.Context) error {
 			return err
 		}
 	}
-	monitoring.NewStack(app, monitoring.StackProps{Config: config, Devices: devices})
-	app.Synth(nil)
+	monitoring.NewStack(scope, monitoring.StackProps{Config: config, Devices: devices})
 	return nil
 }
 
@@ -93,13 +78,4 @@ func buildForARM(ctx context.Context) error {
 		return fmt.Errorf("build the simulator for %s: %w\n%s", simulator.ARM, err, out)
 	}
 	return nil
-}
-
-// closeNode ends jsii's process. jsii waits for it twice and reports the second
-// wait as a failure on standard error, where nothing else writes any more.
-func closeNode() {
-	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
-		os.Stderr = null
-	}
-	jsii.Close()
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"lastwill/constructs/policy"
 	"lastwill/internal/iotsql"
 	"lastwill/internal/will"
 )
@@ -66,6 +67,7 @@ type Props struct {
 
 // Alert is a topic rule and all that it acts on.
 type Alert struct {
+	Props    Props
 	Rule     awsiot.CfnTopicRule
 	Role     awsiam.CfnRole
 	Topic    awssns.Topic
@@ -78,7 +80,7 @@ func New(scope constructs.Construct, id string, props Props) *Alert {
 		panic(err)
 	}
 	scope = constructs.NewConstruct(scope, jsii.String(id))
-	a := &Alert{}
+	a := &Alert{Props: props}
 	a.addTopic(scope, props)
 	a.ErrorLog = awslogs.NewCfnLogGroup(scope, jsii.String("ErrorLog"), &awslogs.CfnLogGroupProps{
 		RetentionInDays: jsii.Number(logRetentionDays),
@@ -114,14 +116,10 @@ func (a *Alert) addTopic(scope constructs.Construct, props Props) {
 // the access it requires").
 func (a *Alert) addRole(scope constructs.Construct, props Props) {
 	stack := awscdk.Stack_Of(scope)
-	iot := *stack.FormatArn(&awscdk.ArnComponents{
-		Service:   jsii.String("iot"),
-		Resource:  jsii.String(""),
-		ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
-	})
+	iot := policy.Prefix(scope, "iot")
 	a.Role = awsiam.NewCfnRole(scope, jsii.String("lwtRuleRole"), &awsiam.CfnRoleProps{
 		Description: jsii.String("Actions of the topic rule " + props.RuleName),
-		AssumeRolePolicyDocument: document(map[string]any{
+		AssumeRolePolicyDocument: policy.Document(map[string]any{
 			"Effect":    "Allow",
 			"Action":    "sts:AssumeRole",
 			"Principal": map[string]any{"Service": "iot.amazonaws.com"},
@@ -134,11 +132,11 @@ func (a *Alert) addRole(scope constructs.Construct, props Props) {
 		}),
 		Policies: []any{&awsiam.CfnRole_PolicyProperty{
 			PolicyName: jsii.String("RuleActions"),
-			PolicyDocument: document(
-				allow(a.Topic.TopicArn(), "sns:Publish"),
-				allow(jsii.String(iot+"topic/"+props.ExecutedTopic), "iot:Publish"),
+			PolicyDocument: policy.Document(
+				policy.Allow(a.Topic.TopicArn(), "sns:Publish"),
+				policy.Allow(jsii.String(iot+"topic/"+props.ExecutedTopic), "iot:Publish"),
 				// Developer guide, "CloudWatch Logs" rule action, requirements.
-				allow(a.ErrorLog.AttrArn(), "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"),
+				policy.Allow(a.ErrorLog.AttrArn(), "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"),
 			),
 		}},
 	})
@@ -183,14 +181,6 @@ func description(props Props) *string {
 		return nil
 	}
 	return &props.Description
-}
-
-func document(statements ...any) map[string]any {
-	return map[string]any{"Version": "2012-10-17", "Statement": statements}
-}
-
-func allow(resource *string, actions ...string) map[string]any {
-	return map[string]any{"Effect": "Allow", "Action": actions, "Resource": resource}
 }
 
 var snsTopicName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,100}$`)

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiot"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"lastwill/constructs/policy"
 	"lastwill/internal/will"
 )
 
@@ -50,6 +50,7 @@ type Thing struct {
 // Devices are things with their certificates, in the order of the props, and
 // the IoT policy that they share.
 type Devices struct {
+	Props        Props
 	Policy       awsiot.CfnPolicy
 	Things       []awsiot.CfnThing
 	Certificates []awsiot.CfnCertificate
@@ -61,12 +62,12 @@ func New(scope constructs.Construct, id string, props Props) *Devices {
 		panic(err)
 	}
 	scope = constructs.NewConstruct(scope, jsii.String(id))
-	d := &Devices{Policy: awsiot.NewCfnPolicy(scope, jsii.String("Policy"), &awsiot.CfnPolicyProps{
-		PolicyDocument: policyDocument(iotPrefix(scope), props),
+	d := &Devices{Props: props, Policy: awsiot.NewCfnPolicy(scope, jsii.String("Policy"), &awsiot.CfnPolicyProps{
+		PolicyDocument: policyDocument(policy.Prefix(scope, "iot"), props),
 	})}
-	policy := d.Policy.Ref() // once, since every call into the CDK takes 0.3 ms
+	policyName := d.Policy.Ref() // once, since every call into the CDK takes 0.3 ms
 	for _, thing := range props.Things {
-		d.add(scope, policy, thing)
+		d.add(scope, policyName, thing)
 	}
 	return d
 }
@@ -77,7 +78,7 @@ func New(scope constructs.Construct, id string, props Props) *Devices {
 // An attachment depends on both of its ends in so many words, beside naming
 // them: AWS IoT refuses to delete an end that is still attached (DeleteConflict),
 // and a reference that somebody replaces by a name would lose that order.
-func (d *Devices) add(scope constructs.Construct, policy *string, t Thing) {
+func (d *Devices) add(scope constructs.Construct, policyName *string, t Thing) {
 	thing := awsiot.NewCfnThing(scope, jsii.String(t.Name+".Thing"), &awsiot.CfnThingProps{ThingName: jsii.String(t.Name)})
 	certificate := awsiot.NewCfnCertificate(scope, jsii.String(t.Name+".Certificate"), &awsiot.CfnCertificateProps{
 		CertificateSigningRequest: jsii.String(t.CSR),
@@ -91,7 +92,7 @@ func (d *Devices) add(scope constructs.Construct, policy *string, t Thing) {
 	toThing.AddResourceDependency(thing, nil)
 	toThing.AddResourceDependency(certificate, nil)
 	toPolicy := awsiot.NewCfnPolicyPrincipalAttachment(scope, jsii.String(t.Name+".PolicyAttachment"), &awsiot.CfnPolicyPrincipalAttachmentProps{
-		PolicyName: policy,
+		PolicyName: policyName,
 		Principal:  principal,
 	})
 	toPolicy.AddResourceDependency(d.Policy, nil)
@@ -100,37 +101,25 @@ func (d *Devices) add(scope constructs.Construct, policy *string, t Thing) {
 	d.Certificates = append(d.Certificates, certificate)
 }
 
-// iotPrefix is the beginning of every AWS IoT ARN of the scope's stack.
-func iotPrefix(scope constructs.Construct) string {
-	return *awscdk.Stack_Of(scope).FormatArn(&awscdk.ArnComponents{
-		Service:   jsii.String("iot"),
-		Resource:  jsii.String(""),
-		ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
-	})
-}
-
 func policyDocument(prefix string, props Props) map[string]any {
 	connected := "/" + props.ConnectedTopic
-	return map[string]any{
-		"Version": "2012-10-17",
-		"Statement": []any{
-			map[string]any{
-				"Effect":   "Allow",
-				"Action":   "iot:Connect",
-				"Resource": prefix + "client/" + thingVariable,
-				// Without it, a certificate of another thing could take this client ID
-				// (developer guide, "Connect policy examples").
-				"Condition": map[string]any{"Bool": map[string]any{"iot:Connection.Thing.IsAttached": "true"}},
-			},
-			map[string]any{
-				"Effect":   "Allow",
-				"Action":   "iot:Publish",
-				"Resource": []any{prefix + "topic" + connected, prefix + "topic/" + props.WillTopic},
-			},
-			map[string]any{"Effect": "Allow", "Action": "iot:Subscribe", "Resource": prefix + "topicfilter" + connected},
-			map[string]any{"Effect": "Allow", "Action": "iot:Receive", "Resource": prefix + "topic" + connected},
+	return policy.Document(
+		map[string]any{
+			"Effect":   "Allow",
+			"Action":   "iot:Connect",
+			"Resource": prefix + "client/" + thingVariable,
+			// Without it, a certificate of another thing could take this client ID
+			// (developer guide, "Connect policy examples").
+			"Condition": map[string]any{"Bool": map[string]any{"iot:Connection.Thing.IsAttached": "true"}},
 		},
-	}
+		map[string]any{
+			"Effect":   "Allow",
+			"Action":   "iot:Publish",
+			"Resource": []any{prefix + "topic" + connected, prefix + "topic/" + props.WillTopic},
+		},
+		map[string]any{"Effect": "Allow", "Action": "iot:Subscribe", "Resource": prefix + "topicfilter" + connected},
+		map[string]any{"Effect": "Allow", "Action": "iot:Receive", "Resource": prefix + "topic" + connected},
+	)
 }
 
 // CheckNames returns all that is wrong with the names of things.

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"lastwill/constructs/policy"
 	"lastwill/internal/will"
 )
 
@@ -62,11 +63,7 @@ func NewAlarms(scope constructs.Construct, id string, props AlarmsProps) []awscl
 	}
 	scope = constructs.NewConstruct(scope, jsii.String(id))
 	stack := awscdk.Stack_Of(scope)
-	prefix := *stack.FormatArn(&awscdk.ArnComponents{
-		Service:   jsii.String("cloudwatch"),
-		Resource:  jsii.String("alarm:"),
-		ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
-	})
+	prefix := policy.Prefix(scope, "cloudwatch") + "alarm:"
 	actions := []any{props.Topic.TopicArn()}
 	var made []awscloudwatch.CfnAlarm
 	var arns []string

@@ -1,6 +1,5 @@
 // Package simulator ships the device simulator with a stack: as an asset that any
-// machine of the environment can fetch and run, and as the function that checks
-// the stack end to end while it is deployed.
+// machine of the environment can fetch and run.
 package simulator
 
 import (
@@ -40,12 +39,20 @@ func (a Architecture) GOARCH() string {
 	return "amd64"
 }
 
+// Validate refuses what AWS Lambda does not have.
+func (a Architecture) Validate() error {
+	if a != "" && a != X86 && a != ARM {
+		return fmt.Errorf("architecture %q: use %s or %s", a, X86, ARM)
+	}
+	return nil
+}
+
 // Folder is where cdk.json's "build" command puts the program.
 func (a Architecture) Folder() string { return "dist/linux-" + a.GOARCH() }
 
-// program is the file's name in the folder: what AWS Lambda starts (developer
+// Program is the file's name in the folder: what AWS Lambda starts (developer
 // guide, "Building a custom runtime").
-const program = "bootstrap"
+const Program = "bootstrap"
 
 // Props configure the asset.
 type Props struct {
@@ -72,7 +79,7 @@ func (p Props) folder() string {
 
 // Validate returns an error that says how to build the program if it is missing.
 func (p Props) Validate() error {
-	file := filepath.Join(p.folder(), program)
+	file := filepath.Join(p.folder(), Program)
 	if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
 		return fmt.Errorf("simulator program %s is missing: start the app with the CDK CLI (npx cdk synth), which builds it as cdk.json's \"build\" says", file)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lastwill/constructs/alert"
+	"lastwill/constructs/check"
 	"lastwill/constructs/device"
 	"lastwill/constructs/health"
 	"lastwill/constructs/simulator"
@@ -75,7 +76,7 @@ func DefaultConfig() Config {
 		KeepAlive:      will.KeepAlive,
 		Certs:          "certs",
 		RemoveLogs:     true,
-		CheckLimit:     simulator.DefaultLimit,
+		CheckLimit:     check.DefaultLimit,
 		Alarms:         true,
 		Dashboard:      true,
 	}
@@ -199,8 +200,8 @@ func (c Config) problems() Problems {
 	if c.Certs == "" {
 		p.add("certs", errors.New("no folder for keys and CSRs: name one, such as certs"))
 	}
-	if c.CheckLimit < simulator.MinLimit || c.CheckLimit > simulator.MaxLimit {
-		p.add("checkLimit", fmt.Errorf("%d seconds: give %d to %d", c.CheckLimit/time.Second, simulator.MinLimit/time.Second, simulator.MaxLimit/time.Second))
+	if c.CheckLimit < check.MinLimit || c.CheckLimit > check.MaxLimit {
+		p.add("checkLimit", fmt.Errorf("%d seconds: give %d to %d", c.CheckLimit/time.Second, check.MinLimit/time.Second, check.MaxLimit/time.Second))
 	}
 	p.add("architecture", c.Architecture.Validate())
 	p.add("tags", checkTags(c.Tags))
@@ -231,7 +232,7 @@ const maxResources = 500
 func (c Config) checkCount() error {
 	room := maxResources - device.SharedResources - alert.SharedResources - len(c.Email)
 	if c.Check {
-		room -= simulator.CheckResources
+		room -= check.Resources
 	}
 	if c.Alarms {
 		room -= health.AlarmResources

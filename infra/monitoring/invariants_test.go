@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"lastwill/constructs/alert"
+	"lastwill/constructs/check"
 	"lastwill/constructs/device"
 	"lastwill/constructs/health"
-	"lastwill/constructs/simulator"
 	"lastwill/infra/monitoring"
 	"lastwill/internal/will"
 )
@@ -302,7 +302,7 @@ func nothingRetained(t *testing.T, tpl template, _ monitoring.Config) {
 func countIsAsComputed(t *testing.T, tpl template, c monitoring.Config) {
 	want := device.SharedResources + device.ResourcesPerThing*len(c.Things) + alert.SharedResources + len(c.Email)
 	if c.Check {
-		want += simulator.CheckResources
+		want += check.Resources
 	}
 	if c.Alarms {
 		want += health.AlarmResources

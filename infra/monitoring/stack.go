@@ -13,6 +13,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"lastwill/constructs/alert"
+	"lastwill/constructs/check"
 	"lastwill/constructs/device"
 	"lastwill/constructs/health"
 	"lastwill/constructs/simulator"
@@ -69,17 +70,8 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 	}
 	program := simulator.New(stack, "Simulator", simulator.Props{Folder: props.Simulator})
 	if props.Config.Check {
-		simulator.NewCheck(stack, "Check", simulator.CheckProps{
-			Program:        program,
-			Architecture:   props.Config.Architecture,
-			Devices:        devices,
-			Alert:          alarm,
-			Thing:          props.Devices[0].Name,
-			RuleName:       names.Rule,
-			WillTopic:      names.WillTopic,
-			ConnectedTopic: names.ConnectedTopic,
-			ExecutedTopic:  names.ExecutedTopic,
-			Limit:          props.Config.CheckLimit,
+		check.New(stack, "Check", check.Props{
+			Program: program, Architecture: props.Config.Architecture, Devices: devices, Alert: alarm, Limit: props.Config.CheckLimit,
 		})
 	}
 	addOutputs(stack, props.Config, devices, alarm, program)

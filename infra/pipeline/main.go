@@ -6,41 +6,19 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
-	"github.com/aws/jsii-runtime-go"
 
-	"lastwill/internal/cli"
+	"lastwill/infra/app"
 )
 
-func main() { cli.Main("lastwill", run) }
+func main() { app.Main("lastwill", build) }
 
-func run(context.Context, []string, cli.Streams) (err error) {
-	defer closeNode()
-	defer func() {
-		// jsii panics with what the CDK threw.
-		if r := recover(); r != nil {
-			err = fmt.Errorf("synthesis failed: %v", r)
-		}
-	}()
-	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: jsii.Bool(false)})
-	context, _ := app.Node().GetAllContext(nil).(map[string]any)
+func build(_ context.Context, scope awscdk.App, context map[string]any) error {
 	settings, err := settingsFrom(context)
 	if err != nil {
 		return err
 	}
-	newStack(app, settings)
-	app.Synth(nil)
+	newStack(scope, settings)
 	return nil
-}
-
-// closeNode ends jsii's process. jsii waits for it twice and reports the second
-// wait as a failure on standard error, where nothing else writes any more.
-func closeNode() {
-	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
-		os.Stderr = null
-	}
-	jsii.Close()
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
-	"lastwill/constructs/simulator"
+	"lastwill/constructs/check"
+	"lastwill/constructs/policy"
 	"lastwill/infra/monitoring"
 )
 
@@ -136,12 +137,8 @@ func addEnvironment(stack awscdk.Stack, pipeline pipelines.CodePipeline, tools p
 func newCheck(stack awscdk.Stack, tools pipelines.FileSet, c monitoring.Config, region string) pipelines.CodeBuildStep {
 	names := c.Names()
 	var statements []awsiam.PolicyStatement
-	arn := func(service, resource string) string {
-		return *stack.FormatArn(&awscdk.ArnComponents{
-			Service: &service, Region: &region, Resource: &resource, ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
-		})
-	}
-	for _, p := range simulator.CheckPermissions(simulator.CheckScope{
+	arn := func(service, resource string) string { return policy.PrefixIn(stack, service, &region) + resource }
+	for _, p := range check.Permissions(check.Scope{
 		ARN: arn, Thing: names.Thing(c.Things[0]), RuleName: names.Rule,
 		WillTopic: names.WillTopic, ExecutedTopic: names.ExecutedTopic,
 		Stack: arn("cloudformation", "stack/"+names.Stack+"/*"), SNSTopic: arn("sns", names.SNSTopic),

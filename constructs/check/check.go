@@ -1,4 +1,6 @@
-package simulator
+// Package check proves a stack end to end while it is deployed: a function lets a
+// device vanish, and a custom resource is created only if the alert arrived.
+package check
 
 import (
 	"crypto/sha256"
@@ -17,15 +19,17 @@ import (
 
 	"lastwill/constructs/alert"
 	"lastwill/constructs/device"
+	"lastwill/constructs/policy"
+	"lastwill/constructs/simulator"
 	"lastwill/internal/will"
 )
 
-// CheckResources are the resources that a Check adds to its stack: log group,
-// role, function and the custom resource.
-const CheckResources = 4
+// Resources are what a Check adds to its stack: log group, role, function and the
+// custom resource.
+const Resources = 4
 
-// CheckType is the type of the custom resource.
-const CheckType = "Custom::EndToEndCheck"
+// Type is the type of the custom resource.
+const Type = "Custom::EndToEndCheck"
 
 // Times of a check.
 const (
@@ -47,27 +51,37 @@ const (
 // memoryMB is little, but more means more processor for TLS.
 const memoryMB = 256
 
-// checkLogRetentionDays is long enough to read why a deployment was rolled back.
-const checkLogRetentionDays = 30
+// logRetentionDays is long enough to read why a deployment was rolled back.
+const logRetentionDays = 30
 
-// CheckProps configure a Check.
-type CheckProps struct {
-	// Program is the simulator, as New returns it. Required.
+// Props configure a Check.
+type Props struct {
+	// Program is the simulator, as simulator.New returns it. Required.
 	Program awss3assets.Asset
 	// Architecture that the program is built for. Default: X86.
-	Architecture Architecture
-	// Devices and Alert are what is checked. Required.
+	Architecture simulator.Architecture
+	// Devices and Alert are what is checked. The name of the first device begins the
+	// names of all that the check makes. Required.
 	Devices *device.Devices
 	Alert   *alert.Alert
-	// Thing is one of the devices: its name begins the names of all that the check
-	// makes. Required.
-	Thing string
-	// RuleName, WillTopic, ConnectedTopic and ExecutedTopic are those of the alert
-	// and the devices. Required.
-	RuleName, WillTopic, ConnectedTopic, ExecutedTopic string
 	// Limit is for how long the check is tried before the deployment fails, from
 	// MinLimit to MaxLimit. Default: DefaultLimit.
 	Limit time.Duration
+}
+
+// target is what is checked.
+func (p Props) target(scope constructs.Construct) will.Target {
+	return will.Target{
+		Stack:          *awscdk.Stack_Of(scope).StackName(),
+		Thing:          p.Devices.Props.Things[0].Name,
+		Policy:         *p.Devices.Policy.Ref(),
+		Rule:           *p.Alert.Rule.Ref(),
+		SNSTopic:       *p.Alert.Topic.TopicArn(),
+		ErrorLog:       *p.Alert.ErrorLog.Ref(),
+		WillTopic:      p.Devices.Props.WillTopic,
+		ConnectedTopic: p.Devices.Props.ConnectedTopic,
+		ExecutedTopic:  p.Alert.Props.ExecutedTopic,
+	}
 }
 
 // Check is a function that lets a device vanish, and a custom resource that is
@@ -78,10 +92,9 @@ type Check struct {
 	Log      awslogs.CfnLogGroup
 }
 
-// NewCheck adds the end-to-end check to a scope. A deployment that changes the
-// alert or the devices' policy runs it again. It panics with the error of
-// CheckProps.Validate.
-func NewCheck(scope constructs.Construct, id string, props CheckProps) *Check {
+// New adds the end-to-end check to a scope. A deployment that changes the alert or
+// the devices' policy runs it again. It panics with the error of Props.Validate.
+func New(scope constructs.Construct, id string, props Props) *Check {
 	if err := props.Validate(); err != nil {
 		panic(err)
 	}
@@ -89,21 +102,21 @@ func NewCheck(scope constructs.Construct, id string, props CheckProps) *Check {
 		props.Limit = DefaultLimit
 	}
 	if props.Architecture == "" {
-		props.Architecture = X86
+		props.Architecture = simulator.X86
 	}
 	scope = constructs.NewConstruct(scope, jsii.String(id))
 	c := &Check{Log: awslogs.NewCfnLogGroup(scope, jsii.String("Log"), &awslogs.CfnLogGroupProps{
-		RetentionInDays: jsii.Number(checkLogRetentionDays),
+		RetentionInDays: jsii.Number(logRetentionDays),
 	})}
 	c.Log.ApplyRemovalPolicy(awscdk.RemovalPolicy_DESTROY, nil)
 	timeout := props.Limit + cleaning
-	role := addCheckRole(scope, props, c.Log)
+	role := addRole(scope, props, c.Log)
 	c.Function = awscdk.NewCfnResource(scope, jsii.String("Function"), &awscdk.CfnResourceProps{
 		Type: jsii.String("AWS::Lambda::Function"),
 		Properties: &map[string]any{
-			"Description":   "End-to-end check of the topic rule " + props.RuleName,
+			"Description":   "End-to-end check of the topic rule " + props.Alert.Props.RuleName,
 			"Runtime":       "provided.al2023",
-			"Handler":       program,
+			"Handler":       simulator.Program,
 			"Architectures": []any{string(props.Architecture)},
 			"Code":          map[string]any{"S3Bucket": props.Program.S3BucketName(), "S3Key": props.Program.S3ObjectKey()},
 			"Role":          role.AttrArn(),
@@ -120,35 +133,25 @@ func NewCheck(scope constructs.Construct, id string, props CheckProps) *Check {
 // addResource refers to all that is checked, so that CloudFormation makes it last
 // and deletes it first: function, role and what the check may have left attached
 // to the IoT policy are there until it is gone.
-func (c *Check) addResource(scope constructs.Construct, props CheckProps, timeout time.Duration) {
+func (c *Check) addResource(scope constructs.Construct, props Props, timeout time.Duration) {
 	serviceTimeout := min(attempts*timeout+retries, maxServiceTimeout)
 	c.Resource = awscdk.NewCfnResource(scope, jsii.String("Resource"), &awscdk.CfnResourceProps{
-		Type: jsii.String(CheckType),
+		Type: jsii.String(Type),
 		Properties: &map[string]any{
 			"ServiceToken":   c.Function.GetAtt(jsii.String("Arn"), awscdk.ResolutionTypeHint_STRING),
 			"ServiceTimeout": serviceTimeout.Seconds(),
 			"LimitSeconds":   props.Limit.Seconds(),
 			"Fingerprint":    fingerprint(scope, props),
-			"Target": target(will.Target{
-				Stack:          *awscdk.Stack_Of(scope).StackName(),
-				Thing:          props.Thing,
-				Policy:         *props.Devices.Policy.Ref(),
-				Rule:           *props.Alert.Rule.Ref(),
-				SNSTopic:       *props.Alert.Topic.TopicArn(),
-				ErrorLog:       *props.Alert.ErrorLog.Ref(),
-				WillTopic:      props.WillTopic,
-				ConnectedTopic: props.ConnectedTopic,
-				ExecutedTopic:  props.ExecutedTopic,
-			}),
+			"Target":         inJSON(props.target(scope)),
 		},
 	})
 	// The topic's policy can keep the rule from publishing.
 	c.Resource.Node().AddDependency(props.Alert.Topic)
 }
 
-// target is what jsii takes for the JSON of a target; the CDK's tokens in it are
+// inJSON is what jsii takes for the JSON of a target. The CDK's tokens in it are
 // texts, and stay whole.
-func target(t will.Target) (properties map[string]any) {
+func inJSON(t will.Target) (properties map[string]any) {
 	text, err := json.Marshal(t)
 	if err == nil {
 		err = json.Unmarshal(text, &properties)
@@ -161,7 +164,7 @@ func target(t will.Target) (properties map[string]any) {
 
 // fingerprint changes when anything changes that can break the alert: a custom
 // resource runs again only when one of its properties does.
-func fingerprint(scope constructs.Construct, props CheckProps) string {
+func fingerprint(scope constructs.Construct, props Props) string {
 	parts := []any{
 		props.Program.AssetHash(), props.Devices.Policy.PolicyDocument(),
 		props.Alert.Rule.TopicRulePayload(), props.Alert.Role.AssumeRolePolicyDocument(), props.Alert.Role.Policies(),
@@ -177,36 +180,33 @@ func fingerprint(scope constructs.Construct, props CheckProps) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// addCheckRole lets the function check, write its log, and see whether its stack is
+// addRole lets the function check, write its log, and see whether its stack is
 // rolled back.
-func addCheckRole(scope constructs.Construct, props CheckProps, log awslogs.CfnLogGroup) awsiam.CfnRole {
+func addRole(scope constructs.Construct, props Props, log awslogs.CfnLogGroup) awsiam.CfnRole {
 	stack := awscdk.Stack_Of(scope)
-	statements := []any{allow(log.AttrArn(), "logs:CreateLogStream", "logs:PutLogEvents")}
-	permissions := CheckPermissions(CheckScope{
-		ARN: func(service, resource string) string {
-			return *stack.FormatArn(&awscdk.ArnComponents{
-				Service: &service, Resource: &resource, ArnFormat: awscdk.ArnFormat_NO_RESOURCE_NAME,
-			})
-		},
-		Thing: props.Thing, RuleName: props.RuleName, WillTopic: props.WillTopic, ExecutedTopic: props.ExecutedTopic,
+	statements := []any{policy.Allow(log.AttrArn(), "logs:CreateLogStream", "logs:PutLogEvents")}
+	permissions := Permissions(Scope{
+		ARN:   func(service, resource string) string { return policy.Prefix(scope, service) + resource },
+		Thing: props.Devices.Props.Things[0].Name, RuleName: props.Alert.Props.RuleName,
+		WillTopic: props.Devices.Props.WillTopic, ExecutedTopic: props.Alert.Props.ExecutedTopic,
 		Stack: *stack.StackId(), SNSTopic: *props.Alert.Topic.TopicArn(), ErrorLog: *props.Alert.ErrorLog.AttrArn(),
 	})
 	for _, p := range permissions {
-		statements = append(statements, allow(p.Resources, p.Actions...))
+		statements = append(statements, policy.Allow(p.Resources, p.Actions...))
 	}
 	return awsiam.NewCfnRole(scope, jsii.String("Role"), &awsiam.CfnRoleProps{
-		Description: jsii.String("End-to-end check of the topic rule " + props.RuleName),
-		AssumeRolePolicyDocument: document(map[string]any{
+		Description: jsii.String("End-to-end check of the topic rule " + props.Alert.Props.RuleName),
+		AssumeRolePolicyDocument: policy.Document(map[string]any{
 			"Effect":    "Allow",
 			"Action":    "sts:AssumeRole",
 			"Principal": map[string]any{"Service": "lambda.amazonaws.com"},
 		}),
-		Policies: []any{&awsiam.CfnRole_PolicyProperty{PolicyName: jsii.String("Check"), PolicyDocument: document(statements...)}},
+		Policies: []any{&awsiam.CfnRole_PolicyProperty{PolicyName: jsii.String("Check"), PolicyDocument: policy.Document(statements...)}},
 	})
 }
 
-// CheckScope is what a check acts on.
-type CheckScope struct {
+// Scope is what a check acts on.
+type Scope struct {
 	// ARN makes an ARN of a service's resource in the account and region of the stack.
 	ARN func(service, resource string) string
 	// Thing is the one whose name begins the names of all that the check makes.
@@ -220,12 +220,12 @@ type CheckScope struct {
 // A Permission allows actions on resources.
 type Permission struct{ Actions, Resources []string }
 
-// CheckPermissions are what a check needs to make, use and remove what is its own,
+// Permissions are what a check needs to make, use and remove what is its own,
 // and what a check left that was killed.
 // For some actions AWS knows no resource: they can be allowed for all or not at all
 // (service authorization reference, AWS IoT and Amazon SNS). A certificate's ARN is
 // not known before it is made, and which policy is attached to it cannot be limited.
-func CheckPermissions(s CheckScope) []Permission {
+func Permissions(s Scope) []Permission {
 	own := will.NewCheckPrefix(s.Thing) + "*"
 	on := func(resources []string, actions ...string) Permission { return Permission{actions, resources} }
 	return []Permission{
@@ -243,37 +243,15 @@ func CheckPermissions(s CheckScope) []Permission {
 	}
 }
 
-func document(statements ...any) map[string]any {
-	return map[string]any{"Version": "2012-10-17", "Statement": statements}
-}
-
-func allow(resource any, actions ...string) map[string]any {
-	return map[string]any{"Effect": "Allow", "Action": actions, "Resource": resource}
-}
-
 // Validate returns all that is wrong with the props.
-func (p CheckProps) Validate() error {
+func (p Props) Validate() error {
 	var problems []error
 	if p.Program == nil || p.Devices == nil || p.Alert == nil {
 		problems = append(problems, errors.New("a check needs the program, the devices and the alert"))
-	}
-	if p.Thing == "" || p.RuleName == "" {
-		problems = append(problems, errors.New("a check needs the names of a thing and of the rule"))
-	}
-	for _, topic := range []string{p.WillTopic, p.ConnectedTopic, p.ExecutedTopic} {
-		problems = append(problems, will.CheckTopicName(topic))
 	}
 	problems = append(problems, p.Architecture.Validate())
 	if p.Limit != 0 && (p.Limit < MinLimit || p.Limit > MaxLimit) {
 		problems = append(problems, fmt.Errorf("limit of %s: give %s to %s", p.Limit, MinLimit, MaxLimit))
 	}
 	return errors.Join(problems...)
-}
-
-// Validate refuses what AWS Lambda does not have.
-func (a Architecture) Validate() error {
-	if a != "" && a != X86 && a != ARM {
-		return fmt.Errorf("architecture %q: use %s or %s", a, X86, ARM)
-	}
-	return nil
 }
