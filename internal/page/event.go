@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"lastwill/internal/iotsql"
+	"lastwill/internal/will"
 )
 
 // Kind says what happened.
@@ -46,7 +47,7 @@ const (
 // kinds has a place in Totals for each Kind.
 var kinds = [...]Kind{Connected, Refused, Disconnected, Message, Will, Copy, Matched, NotMatched, Done, Failed, ErrorAction, Mail, Stack, Note}
 
-var placeOf = func() map[Kind]int {
+var kindPlace = func() map[Kind]int {
 	m := map[Kind]int{}
 	for i, k := range kinds {
 		m[k] = i
@@ -83,7 +84,9 @@ type Event struct {
 // An entry is an Event in the history.
 type entry struct {
 	Event
-	n       uint64
+	n uint64
+	// heard is when the client was last heard of, of an event that ends its connection.
+	heard   time.Time
 	encoded atomic.Pointer[[]byte]
 }
 
@@ -106,6 +109,8 @@ type wireEvent struct {
 	Retain    bool    `json:"retain,omitempty"`
 	Detail    string  `json:"detail,omitempty"`
 	KeepAlive float64 `json:"keepAlive,omitempty"` // seconds
+	Heard     float64 `json:"heard,omitempty"`     // milliseconds since 1970
+	Own       bool    `json:"own,omitempty"`       // Client is one of lwt itself
 	Name      string  `json:"name,omitempty"`
 }
 
@@ -113,6 +118,10 @@ func (e *entry) wire(most int) wireEvent {
 	w := wireEvent{
 		N: e.n, Kind: e.Kind, Time: milliseconds(e.Time), Client: e.Client, Rule: e.Rule, Topic: e.Topic,
 		QoS: e.QoS, Retain: e.Retain, Detail: e.Detail, KeepAlive: e.KeepAlive.Seconds(), Name: e.Name,
+		Own: will.IsOwnClient(e.Client),
+	}
+	if !e.heard.IsZero() {
+		w.Heard = milliseconds(e.heard)
 	}
 	shown := e.Payload[:min(len(e.Payload), most)]
 	if len(shown) < len(e.Payload) {

@@ -137,6 +137,8 @@ type Mailbox interface {
 	// List returns at most limit mails, newest first, after skipping some, and how
 	// many there are.
 	List(skip, limit int) ([]Letter, int)
+	// Newer returns how many mails arrived after the one of a name.
+	Newer(name string) (n int, ok bool)
 	// Letter returns the mail of a name.
 	Letter(name string) (Letter, bool)
 }
@@ -194,6 +196,9 @@ type Page struct {
 	history *History
 	mux     *http.ServeMux
 
+	// afterwards is when a stream without a filter has taken the place of one with it.
+	afterwards time.Duration
+
 	mu sync.Mutex
 	// wanted counts the streams for each topic filter.
 	wanted map[string]int
@@ -204,7 +209,7 @@ const Root = "/_lwt/"
 
 // New returns a Page.
 func New(o Options) *Page {
-	p := &Page{options: o, history: o.History, mux: http.NewServeMux(), wanted: map[string]int{}}
+	p := &Page{options: o, history: o.History, mux: http.NewServeMux(), afterwards: 2 * time.Second, wanted: map[string]int{}}
 	p.mux.HandleFunc("GET "+Root+"assets/{version}/{name}", serveAsset)
 	p.mux.HandleFunc("GET "+Root+"{$}", p.serveTimeline)
 	p.mux.HandleFunc("GET "+Root+"client", p.serveClient)
@@ -262,7 +267,7 @@ func (p *Page) subscribe(w http.ResponseWriter, r *http.Request) {
 	out := struct {
 		After    string      `json:"after"`
 		Retained []wireEvent `json:"retained"`
-	}{p.history.epoch + "-" + strconv.FormatUint(after, 10), []wireEvent{}}
+	}{p.history.id(after), []wireEvent{}}
 	for _, m := range retained {
 		if !Subscribed(in.Filter, m.Topic) {
 			continue
@@ -273,9 +278,6 @@ func (p *Page) subscribe(w http.ResponseWriter, r *http.Request) {
 	answer(w, out, err)
 }
 
-// afterwards is when a stream without a filter has taken the place of one with it.
-const afterwards = 2 * time.Second
-
 // unsubscribe ends a subscription of the MQTT client, unless another page has it, too.
 func (p *Page) unsubscribe(w http.ResponseWriter, r *http.Request) {
 	var in struct{ Filter string }
@@ -283,7 +285,7 @@ func (p *Page) unsubscribe(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p.options.Unsubscribe != nil {
-		time.AfterFunc(afterwards, func() {
+		time.AfterFunc(p.afterwards, func() {
 			p.mu.Lock()
 			wanted := p.wanted[in.Filter]
 			p.mu.Unlock()

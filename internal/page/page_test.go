@@ -9,9 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"lastwill/internal/iotsql"
 )
@@ -81,8 +86,11 @@ func TestOnlyThePageItselfMayAsk(t *testing.T) {
 			if response.StatusCode != c.want {
 				t.Errorf("answered %s: %.200s", response.Status, body)
 			}
-			if csp := response.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "script-src 'self'") || strings.Contains(csp, "unsafe") {
-				t.Errorf("the policy is %q", csp)
+			const policy = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; connect-src 'self'; " +
+				"frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+				"require-trusted-types-for 'script'; trusted-types 'none'"
+			if got := response.Header.Get("Content-Security-Policy"); got != policy {
+				t.Errorf("the Content-Security-Policy is\n%s, want\n%s", got, policy)
 			}
 		})
 	}
@@ -100,8 +108,8 @@ func TestHistoryIsBoundedAndCountsAll(t *testing.T) {
 	for range 10 {
 		h.Record(Event{Kind: Message, Payload: make([]byte, maxPayloadBytes/2)})
 	}
-	p := h.since(0, true)
-	if len(p.entries) > 2 || p.totals[placeOf[Will]] != 3*MaxEvents || p.totals[placeOf[Message]] != 10 {
+	p := h.since(place{})
+	if len(p.entries) > 2 || p.totals[kindPlace[Will]] != 3*MaxEvents || p.totals[kindPlace[Message]] != 10 {
 		t.Errorf("%d events are kept, the totals are %v", len(p.entries), p.totals)
 	}
 	if n := len(kinds); n != len(p.totals) {
@@ -119,6 +127,8 @@ type readBatch struct {
 	ID     string
 	Fresh  bool
 	Missed int
+	More   int
+	First  uint64
 	Totals map[string]int
 	Events []wireEvent
 }
@@ -175,7 +185,8 @@ func TestStreamResumesWithoutGapsOrDoubles(t *testing.T) {
 		}
 	}()
 	seen, last, missed := map[uint64]int{}, "", 0
-	for last != fmt.Sprintf("%s-%d", h.epoch, events) {
+	end := fmt.Sprintf("%s-%d-", h.epoch, events)
+	for !strings.HasPrefix(last, end) {
 		r := follow(t, server, "", last)
 		for range 3 { // and then the connection is cut
 			b := r.next(t)
@@ -186,10 +197,10 @@ func TestStreamResumesWithoutGapsOrDoubles(t *testing.T) {
 			for _, e := range b.Events {
 				seen[e.N]++
 			}
-			if b.Totals["message"] != len(seen)+missed {
+			if b.More == 0 && b.Totals["message"] != len(seen)+missed {
 				t.Fatalf("%d events were told and %d left out, the total is %d", len(seen), missed, b.Totals["message"])
 			}
-			if last == fmt.Sprintf("%s-%d", h.epoch, events) {
+			if strings.HasPrefix(last, end) {
 				break
 			}
 		}
@@ -203,11 +214,371 @@ func TestStreamResumesWithoutGapsOrDoubles(t *testing.T) {
 	}
 }
 
+// numbers are those of events.
+func numbers(events []wireEvent) (n []uint64) {
+	for _, e := range events {
+		n = append(n, e.N)
+	}
+	return n
+}
+
+func upTo(first, last uint64) (n []uint64) {
+	for ; first <= last; first++ {
+		n = append(n, first)
+	}
+	return n
+}
+
+// A page that is opened, or comes back, gets all that is kept, with the numbers that
+// the events have had from the beginning.
+func TestAStreamBeginsWithAllThatIsKept(t *testing.T) {
+	t.Parallel()
+	h, server := serve(t)
+	const events = MaxEvents + 1234
+	for i := range uint64(events) {
+		h.Record(Event{Kind: Message, Topic: fmt.Sprint("topic/", i+1)})
+	}
+	for _, c := range []struct {
+		claim, query, last string
+		first              uint64
+	}{
+		{"a page that is opened", "", "", events - MaxEvents + 1},
+		{"a page that was away for a while", "", h.id(place{event: events - 2000}), events - 2000 + 1},
+		{"a page that was away for too long", "", h.id(place{event: 7}), events - MaxEvents + 1},
+		{"a tab that has no stream", "once&after=" + h.id(place{event: events - 700}), "", events - 700 + 1},
+		{"messages of a filter", "filter=topic/%2B", "", events - MaxEvents + 1},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			r := follow(t, server, c.query, c.last)
+			var got []uint64
+			for more := 1; more > 0; {
+				b := r.next(t)
+				if len(b.Events) > wholeBatch || b.Missed != 0 || b.First != events-MaxEvents+1 {
+					t.Errorf("a batch has %d events, left %d out, and the oldest kept is %d", len(b.Events), b.Missed, b.First)
+				}
+				got, more = append(got, numbers(b.Events)...), b.More
+			}
+			if !slices.Equal(got, upTo(c.first, events)) {
+				t.Errorf("it told %d events from %v, want %d to %d", len(got), got[:min(3, len(got))], c.first, events)
+			}
+		})
+	}
+	for n, want := range map[uint64]int{events - MaxEvents: 422, events - MaxEvents + 1: 200, MaxEvents: 200, MaxEvents + 1: 200, events: 200, events + 1: 422, 1: 422, 0: 422} {
+		response, err := server.Client().Get(fmt.Sprint(server.URL, Root, "event/", n))
+		check(t, err)
+		var e wireEvent
+		check(t, json.NewDecoder(response.Body).Decode(&e))
+		response.Body.Close()
+		if response.StatusCode != want || want == 200 && (e.N != n || e.Topic != fmt.Sprint("topic/", n)) {
+			t.Errorf("event %d: %s, number %d on %s", n, response.Status, e.N, e.Topic)
+		}
+	}
+}
+
+// Of a storm the newest events are shown at once, and the others counted.
+func TestABatchOfAStormHasTheNewestEvents(t *testing.T) {
+	t.Parallel()
+	h, server := serve(t)
+	p := New(Options{Address: server.Listener.Addr().String(), History: h})
+	for range 1000 {
+		h.Record(Event{Kind: Will})
+	}
+	all := func(*entry) bool { return true }
+	batches := p.batches(h.since(place{event: 100}), false, false, all)
+	if len(batches) != 1 || batches[0].Missed != 900-liveBatch || batches[0].id != h.id(h.position()) {
+		t.Fatalf("there are %d batches, the first left %d out", len(batches), batches[0].Missed)
+	}
+	var got []uint64
+	for _, e := range batches[0].events {
+		got = append(got, e.n)
+	}
+	if !slices.Equal(got, upTo(1000-liveBatch+1, 1000)) {
+		t.Errorf("it has %v", got)
+	}
+}
+
+// What is known of each client: whether it is connected, lost or left, since when.
+func TestStatesOfClients(t *testing.T) {
+	t.Parallel()
+	at := func(second int64) time.Time { return time.Unix(second, 0) }
+	connected := func(id string, second int64) Event {
+		return Event{Kind: Connected, Client: id, Time: at(second), KeepAlive: 30 * time.Second}
+	}
+	disconnected := func(id, reason string, second int64) Event {
+		return Event{Kind: Disconnected, Client: id, Detail: reason, Time: at(second)}
+	}
+	state := func(id, state string, since, heard int64) clientState {
+		return clientState{Client: id, State: state, Since: float64(since * 1000), Heard: float64(heard * 1000), KeepAlive: 30}
+	}
+	for _, c := range []struct {
+		claim  string
+		events []Event
+		want   []clientState // the latest news first, those connected before the others
+		online int
+	}{
+		{"connected", []Event{connected("a", 1), connected("b", 2)}, []clientState{state("b", "connected", 2, 2), state("a", "connected", 1, 1)}, 2},
+		{"one disconnects", []Event{connected("a", 1), connected("b", 2), disconnected("a", clientInitiated, 3)}, []clientState{state("b", "connected", 2, 2), state("a", "left", 3, 1)}, 1},
+		{"lost", []Event{connected("a", 1), disconnected("a", "CONNECTION_LOST", 3)}, []clientState{state("a", "lost", 3, 1)}, 0},
+		{"lost, as its will says", []Event{connected("a", 1), {Kind: Will, Client: "a", Time: at(4)}}, []clientState{state("a", "lost", 4, 1)}, 0},
+		{"back", []Event{connected("a", 1), disconnected("a", "CONNECTION_LOST", 3), connected("a", 5)}, []clientState{state("a", "connected", 5, 5)}, 1},
+		{"taken over", []Event{connected("a", 1), disconnected("a", "DUPLICATE_CLIENTID", 2), connected("a", 2)}, []clientState{state("a", "connected", 2, 2)}, 1},
+		{"connected twice counts once", []Event{connected("a", 1), connected("a", 2)}, []clientState{state("a", "connected", 2, 2)}, 1},
+		{"a message is a sign of life", []Event{connected("a", 1), {Kind: Message, Client: "a", Time: at(9)}}, []clientState{state("a", "connected", 1, 9)}, 1},
+		{"a message of one that is lost is none", []Event{connected("a", 1), disconnected("a", "CONNECTION_LOST", 3), {Kind: Message, Client: "a", Time: at(9)}}, []clientState{state("a", "lost", 3, 1)}, 0},
+		{"events of no client", []Event{{Kind: Message, Time: at(1)}, {Kind: Will, Time: at(1)}}, nil, 0},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			t.Parallel()
+			h := NewHistory()
+			for _, e := range c.events {
+				h.Record(e)
+			}
+			p := h.since(place{})
+			if diff := cmp.Diff(c.want, p.clients); diff != "" || p.online != c.online {
+				t.Errorf("%d are online, want %d; the clients differ:\n%s", p.online, c.online, diff)
+			}
+		})
+	}
+}
+
+// News of clients come once, also without an event; what is gone is bounded, who is
+// connected is not.
+func TestNewsOfClients(t *testing.T) {
+	t.Parallel()
+	h := NewHistory()
+	begun := time.Unix(1, 0)
+	h.Record(Event{Kind: Connected, Client: "quiet", Time: begun})
+	h.Record(Event{Kind: Connected, Client: "pinger", Time: begun})
+	h.Record(Event{Kind: Will, Client: "gone", Time: begun})
+	before := h.position()
+	for range 3 {
+		h.Heard("pinger", begun.Add(time.Minute))
+		h.Heard("gone", begun.Add(time.Minute))
+		h.Heard("unknown", begun.Add(time.Minute))
+	}
+	p := h.since(before)
+	if len(p.entries) != 0 || len(p.clients) != 1 || p.clients[0].Client != "pinger" || p.clients[0].Heard != milliseconds(begun.Add(time.Minute)) {
+		t.Errorf("after three pings there is %+v", p.clients)
+	}
+	if p := h.since(p.end); len(p.clients) != 0 {
+		t.Errorf("it is told again: %+v", p.clients)
+	}
+	for i := range maxGone + 10 {
+		h.Record(Event{Kind: Will, Client: fmt.Sprint("device-", i), Time: begun})
+	}
+	if p := h.since(place{}); p.online != 2 || len(p.clients) != maxGone+2 || p.clients[2].Client != fmt.Sprint("device-", maxGone+9) {
+		t.Errorf("%d clients are known, %d of them online, the last gone is %+v", len(p.clients), p.online, p.clients[2])
+	}
+	last, ok := h.find(3)
+	if ok {
+		t.Errorf("event 3 is %+v", last)
+	}
+}
+
+// The event that ends a connection says when the client was last heard of.
+func TestAnEndSaysHowLongItWasSilent(t *testing.T) {
+	t.Parallel()
+	h := NewHistory()
+	begun := time.Unix(100, 0)
+	h.Record(Event{Kind: Connected, Client: "a", Time: begun})
+	h.Heard("a", begun.Add(20*time.Second))
+	h.Record(Event{Kind: Will, Client: "a", Time: begun.Add(50 * time.Second)})
+	h.Record(Event{Kind: Disconnected, Client: "a", Time: begun.Add(50 * time.Second)})
+	var got []float64
+	for _, e := range h.since(place{}).entries {
+		got = append(got, e.wire(0).Heard)
+	}
+	if want := []float64{0, milliseconds(begun.Add(20 * time.Second)), 0}; !slices.Equal(got, want) {
+		t.Errorf("the events say %v, want %v", got, want)
+	}
+}
+
+// Each second of the last two minutes has its counts, whatever is no longer kept.
+func TestSecondsAreCounted(t *testing.T) {
+	t.Parallel()
+	h := NewHistory()
+	const begun = 1_000_000
+	for second := range int64(200) {
+		for range 100 {
+			h.Record(Event{Kind: Will, Time: time.Unix(begun+second, 999)})
+			h.Record(Event{Kind: Matched, Time: time.Unix(begun+second, 0)})
+			h.Record(Event{Kind: Stack, Time: time.Unix(begun+second, 0)})
+		}
+	}
+	h.Record(Event{Kind: Mail, Time: time.Unix(begun+150, 0)}) // late
+	h.Record(Event{Kind: Mail, Time: time.Unix(begun+10, 0)})  // too late
+	before := h.position()
+	h.Record(Event{Kind: Mail, Time: time.Unix(begun+199, 0)})
+	if got := h.since(before).seconds; !slices.Equal(got, [][3]int64{{begun + 199, 100, 101}}) {
+		t.Errorf("news are %v", got)
+	}
+	got := map[int64][3]int64{}
+	for _, s := range h.since(place{}).seconds {
+		got[s[0]] = s
+	}
+	for second := int64(200 - pulseSeconds); second < 200; second++ {
+		want := [3]int64{begun + second, 100, 100}
+		if second == 150 || second == 199 {
+			want[2]++
+		}
+		if got[begun+second] != want {
+			t.Errorf("second %d has %v", second, got[begun+second])
+		}
+	}
+	if _, ok := got[begun+10]; ok {
+		t.Error("what is long past is counted")
+	}
+}
+
+// A filter is unsubscribed from when the last page that has it ends it, and not
+// before.
+func TestUnsubscribingLeavesOtherPages(t *testing.T) {
+	t.Parallel()
+	ended := make(chan string, 10)
+	h := NewHistory()
+	server := httptest.NewUnstartedServer(nil)
+	page := New(Options{
+		Address: server.Listener.Addr().String(), History: h,
+		Publish:     func(context.Context, Outgoing) error { return nil },
+		Unsubscribe: func(filter string) { ended <- filter },
+	})
+	page.afterwards = 10 * time.Millisecond
+	server.Config.Handler = page
+	server.Start()
+	t.Cleanup(server.Close)
+	t.Cleanup(server.CloseClientConnections)
+	streams := func(filter string, want int) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+			page.mu.Lock()
+			got := page.wanted[filter]
+			page.mu.Unlock()
+			if got == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is wanted by %d streams, want %d", filter, got, want)
+			}
+		}
+	}
+	unsubscribe := func(filter string) {
+		t.Helper()
+		response, err := server.Client().Post(server.URL+Root+"unsubscribe", "application/json", strings.NewReader(`{"filter":"`+filter+`"}`))
+		check(t, err)
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Fatal(response.Status)
+		}
+	}
+	one, other := follow(t, server, "filter=site/%23&filter=news", ""), follow(t, server, "filter=site/%23", "")
+	one.next(t)
+	other.next(t)
+	one.close()
+	streams("site/#", 1)
+	streams("news", 0)
+	unsubscribe("site/#")
+	unsubscribe("news") // whose end shows that the other was considered, too
+	if got := <-ended; got != "news" {
+		t.Fatalf("%q was unsubscribed from, and another page has it", got)
+	}
+	select {
+	case got := <-ended:
+		t.Fatalf("%q was unsubscribed from, and another page has it", got)
+	default:
+	}
+	other.close()
+	streams("site/#", 0)
+	unsubscribe("site/#")
+	if got := <-ended; got != "site/#" {
+		t.Errorf("%q was unsubscribed from", got)
+	}
+}
+
+// A box of mails with numbers for names.
+type box int
+
+func (b box) List(skip, limit int) (out []Letter, total int) {
+	for n := int(b) - skip; n > 0 && len(out) < limit; n-- {
+		out = append(out, Letter{Name: fmt.Sprintf("%08d.eml", n), Subject: fmt.Sprint("mail ", n)})
+	}
+	return out, int(b)
+}
+
+func (b box) Newer(name string) (int, bool) {
+	n, err := strconv.Atoi(strings.TrimSuffix(name, ".eml"))
+	return int(b) - n, err == nil && n > 0 && n <= int(b)
+}
+
+func (b box) Letter(name string) (Letter, bool) {
+	_, ok := b.Newer(name)
+	return Letter{Name: name, Subject: "Subject of " + name}, ok
+}
+
+// All mails can be reached: from part to part of the list, and a mail that is opened
+// is in the part that is shown.
+func TestTheMailboxHasOlderMails(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(nil)
+	server.Config.Handler = New(Options{Address: server.Listener.Addr().String(), History: NewHistory(), Mailbox: box(1120)})
+	server.Start()
+	t.Cleanup(server.Close)
+	get := func(path string) string {
+		t.Helper()
+		response, err := server.Client().Get(server.URL + path)
+		check(t, err)
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		check(t, err)
+		if response.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s", path, response.Status)
+		}
+		return string(body)
+	}
+	listed := regexp.MustCompile(`class="subject">mail (\d+)<`)
+	link := func(body, name string) string {
+		found := regexp.MustCompile(`href="([^"]+)">` + name + `<`).FindStringSubmatch(body)
+		if found == nil {
+			return ""
+		}
+		return found[1]
+	}
+	next, want, path := 1120, "", Root+"mailbox"
+	var paths []string
+	for ; path != ""; path = link(get(path), "Older") {
+		body := get(path)
+		paths = append(paths, path)
+		first := next
+		for _, found := range listed.FindAllStringSubmatch(body, -1) {
+			if found[1] != strconv.Itoa(next) {
+				t.Fatalf("%s lists mail %s, want %d", path, found[1], next)
+			}
+			next--
+		}
+		if want = fmt.Sprintf("<span>%s to %s of 1,120</span>", thousands(1120-first+1), thousands(1120-next)); !strings.Contains(body, want) {
+			t.Errorf("%s does not say %s", path, want)
+		}
+	}
+	if next != 0 {
+		t.Errorf("mail %d and those before it are not listed", next)
+	}
+	for i := len(paths) - 1; i > 0; i-- {
+		if newer := link(get(paths[i]), "Newer"); newer != paths[i-1] {
+			t.Errorf("newer than %s is %q, want %s", paths[i], newer, paths[i-1])
+		}
+	}
+	for _, name := range []string{"00001120.eml", "00000500.eml", "00000001.eml"} {
+		if body := get(Root + "mailbox/" + name); !regexp.MustCompile(`mailbox/` + name + `[^>]* aria-current="true"`).MatchString(body) {
+			t.Errorf("%s is open, and not in the list", name)
+		}
+	}
+}
+
 func TestStreamOfAnotherHistoryBeginsAnew(t *testing.T) {
 	t.Parallel()
 	h, server := serve(t)
 	h.Record(Event{Kind: Message, Topic: "a"})
-	for _, id := range []string{"other-1", "nonsense", h.epoch + "-99"} {
+	for _, id := range []string{"other-1", "nonsense", h.epoch + "-1", h.epoch + "-99-0", h.epoch + "-1-99"} {
 		if b := follow(t, server, "", id).next(t); !b.Fresh || len(b.Events) != 1 {
 			t.Errorf("after %q: fresh is %v with %d events", id, b.Fresh, len(b.Events))
 		}

@@ -67,7 +67,8 @@ var templates = func() map[string]*template.Template {
 		"json":   indented,
 		"links":  links,
 		"state":  stateOf,
-		"short":  func(kind string) string { return strings.TrimPrefix(kind, "AWS::") },
+		"number": thousands,
+		"parts":  func(kind string) []string { return strings.Split(strings.TrimPrefix(kind, "AWS::"), "::") },
 		"letter": initial,
 	}).ParseFS(templateFiles, "templates/shell.html"))
 	all := map[string]*template.Template{}
@@ -84,6 +85,15 @@ func indented(s string) string {
 		return s
 	}
 	return b.String()
+}
+
+// thousands writes a number as the page's script does: 1,234,567.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 // stateOf is the colour of a status of CloudFormation's.
@@ -142,7 +152,7 @@ func (p *Page) show(w http.ResponseWriter, status int, name, title string, data 
 	if name == "nothing" {
 		script = ""
 	}
-	v := view{Title: title, Script: script, Page: p.options, Data: data, At: p.history.epoch + "-" + strconv.FormatUint(p.history.position(), 10)}
+	v := view{Title: title, Script: script, Page: p.options, Data: data, At: p.history.id(p.history.position())}
 	add := func(name, path string) { v.Tabs = append(v.Tabs, tab{name, Root + path, name == title}) }
 	add("Timeline", "")
 	add("MQTT client", "client")
@@ -294,34 +304,49 @@ func (p *Page) serveSimulate(w http.ResponseWriter, r *http.Request) {
 // lettersAtOnce is how many mails the list shows on one page.
 const lettersAtOnce = 50
 
+// serveMailbox shows the list of mails, and one of them. The list begins with a mail
+// and not at a number, so that it stays when mail arrives.
 func (p *Page) serveMailbox(w http.ResponseWriter, r *http.Request) {
 	var data struct {
-		Letters      []Letter
-		Shown        *Letter
-		Total        int
-		Skip         int
-		Newer, Older int // what to skip for them; negative if there are none
+		Letters []Letter
+		Shown   *Letter
+		// From is the mail that the list begins with, Newer and Older are those of the
+		// parts before and after; empty for the newest part, and if there is none.
+		From, Newer, Older string
+		First, Last, Total int
 	}
-	data.Skip, _ = strconv.Atoi(r.URL.Query().Get("skip")) // 0 if it is no number
-	data.Skip = max(0, data.Skip)
-	data.Letters, data.Total = p.options.Mailbox.List(data.Skip, lettersAtOnce)
-	data.Newer, data.Older = -1, -1
-	if data.Skip > 0 {
-		data.Newer = max(0, data.Skip-lettersAtOnce)
-	}
-	if data.Skip+lettersAtOnce < data.Total {
-		data.Older = data.Skip + lettersAtOnce
-	}
-	status := http.StatusOK
-	if name := r.PathValue("name"); name != "" {
-		letter, ok := p.options.Mailbox.Letter(name)
+	box := p.options.Mailbox
+	name := r.PathValue("name")
+	if name != "" {
+		letter, ok := box.Letter(name)
 		if !ok {
 			p.serveNothing(w, r)
 			return
 		}
 		data.Shown = &letter
 	}
-	p.show(w, status, "mailbox", "Mailbox", data)
+	skip, ok := box.Newer(r.URL.Query().Get("from"))
+	if !ok { // the part that has the mail, or the newest
+		newer, _ := box.Newer(name)
+		skip = 0
+		if name != "" {
+			skip = newer / lettersAtOnce * lettersAtOnce
+		}
+	}
+	data.Letters, data.Total = box.List(skip, lettersAtOnce+1)
+	if len(data.Letters) > lettersAtOnce {
+		data.Older = data.Letters[lettersAtOnce].Name
+		data.Letters = data.Letters[:lettersAtOnce]
+	}
+	if skip > 0 {
+		data.From = data.Letters[0].Name
+	}
+	if skip > lettersAtOnce {
+		newer, _ := box.List(skip-lettersAtOnce, 1)
+		data.Newer = newer[0].Name
+	}
+	data.First, data.Last = skip+1, skip+len(data.Letters)
+	p.show(w, http.StatusOK, "mailbox", "Mailbox", data)
 }
 
 // serveMailHTML is a mail's HTML for a frame of the mailbox: it runs no script,

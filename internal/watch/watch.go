@@ -12,10 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"lastwill/internal/device"
+	"lastwill/internal/will"
 )
-
-// ClientPrefix begins the client IDs of all watchers.
-const ClientPrefix = "lwt-watch-"
 
 // A Watcher connects with subscriptions to topic filters.
 type Watcher struct {
@@ -28,7 +26,7 @@ type Watcher struct {
 func New(config aws.Config, endpoint string, roots *x509.CertPool, filters []string, receive func(device.Message)) *Watcher {
 	return &Watcher{filters: filters, device: device.Config{
 		Endpoint: endpoint, Roots: roots, Credentials: config.Credentials, Region: config.Region, NoWill: true,
-		ClientID: ClientPrefix + strings.ToLower(rand.Text()[:10]), Receive: receive,
+		ClientID: will.WatchPrefix + strings.ToLower(rand.Text()[:10]), Receive: receive,
 	}}
 }
 

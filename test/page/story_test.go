@@ -44,6 +44,14 @@ func TestTheStoryIsSeen(t *testing.T) {
 	stack.shows("#stack", "arn:aws:sns:us-east-1:123456789012:lwtSNSTopic")
 	stack.sees(fmt.Sprintf(`document.querySelectorAll('#resources ~ table tbody tr').length === %d`, len(deployed.Resources)))
 	stack.shows(".stack-head", "CREATE_COMPLETE")
+	// Types break where their parts meet, and nowhere else.
+	stack.do(look(900, 900, "light")...)
+	if broken := value[string](stack, `[...document.querySelectorAll('td.type')].filter((cell) => {
+		const range = document.createRange();
+		return [...cell.childNodes].some((part) => (range.selectNodeContents(part), part.nodeType === Node.TEXT_NODE && range.getClientRects().length > 1)) || !cell.querySelector('wbr');
+	}).map((cell) => cell.textContent).join()`); broken != "" {
+		t.Errorf("within a part of the type's name break: %s", broken)
+	}
 	stack.clean()
 
 	// The mailbox shows the mail without being asked.
@@ -68,6 +76,9 @@ func TestTheStoryIsSeen(t *testing.T) {
 	timeline.do(chromedp.Focus(chromedp.CSS("[data-kind=matched] button")), chromedp.KeyEvent("\r"))
 	timeline.shows("#detail .sql mark", "state.reported.trigger_action = 'on'")
 	timeline.shows("#detail .because", `state.reported.last_will is "yes"`)
+	timeline.sees(`document.activeElement === document.querySelector('#detail h2')`)
+	timeline.do(chromedp.KeyEvent("\t"))
+	timeline.sees(`document.activeElement === document.querySelector('#detail .close')`)
 	timeline.do(chromedp.KeyEvent("\u001b"))
 	timeline.sees(`document.querySelector('#detail').hidden && document.activeElement.closest('[data-kind=matched]')`)
 	timeline.click("[data-kind=mail] button")
@@ -81,8 +92,17 @@ func TestTheStoryIsSeen(t *testing.T) {
 	simulate.click("[data-way=takeover]")
 	simulate.sees(steps(will.ThingName, 1) + ` === 'connected message disconnected will unmatched'`)
 	simulate.sees(steps(will.ThingName, 0) + ` === 'connected message'`)
+	if words := value[string](simulate, `[...document.querySelectorAll('.ways button')].map((b) => b.firstChild.textContent).join(' ')`); words != "drop reset freeze takeover kill disconnect" {
+		t.Errorf("a device can be made to %s: want the words of the commands", words)
+	}
 	simulate.click("[data-way=disconnect]")
 	simulate.shows(".lane-state", "left")
+	simulate.shows("[data-kind=disconnected] .what", "disconnect")
+	simulate.click("[data-way=reconnect]")
+	simulate.click("[data-way=kill]")
+	simulate.shows(".lane-state", "lost")
+	simulate.sees(steps(will.ThingName, 0) + ` === 'connected message disconnected will unmatched'`)
+	simulate.shows("[data-kind=disconnected] .what", "kill")
 	simulate.click("[data-kind=unmatched] button")
 	simulate.shows("#detail .sql mark", "state.reported.trigger_action = 'on'")
 	simulate.shows("#detail .because", `is false: state.reported.trigger_action is "off"`)
@@ -255,7 +275,7 @@ func TestAFreezeIsWaitedOut(t *testing.T) {
 
 	timeline.sees(fmt.Sprintf(silent+` >= 22 && `+grown+` > 22 / 45 && `+grown+` < 1`, will.ThingName, will.ThingName, will.ThingName))
 	timeline.sees(steps(will.ThingName, 0) + `.replace('mail copy', 'copy mail') === 'connected message disconnected will matched done copy mail'`)
-	timeline.shows("[data-kind=disconnected]", "given up")
+	timeline.shows("[data-kind=disconnected]", "keep alive timeout")
 	timeline.sees(fmt.Sprintf(silent+` >= 45 && `+grown+` === 1`, will.ThingName, will.ThingName))
 	timeline.shows(".silence p", " of 45 s")
 	timeline.sees(fmt.Sprintf(silent+` >= 45`, "pinger"))

@@ -185,12 +185,118 @@ func TestAStormIsCounted(t *testing.T) {
 	}
 	b.sees(`document.querySelector('[data-figure=online]').textContent === '0'`)
 	b.shows("#storm", "A storm: 10,000 Will Messages")
-	b.shows("#storm", "10,000 connections ended, the rule matched 10,000 times and not 0 times, 10,000 copies, 10,000 e-mails")
+	b.shows("#storm", "10,000 connections ended, the rule matched 10,000 times and did not match 0 times, 10,000 copies, 10,000 e-mails")
 	b.sees(`document.querySelectorAll('.lane').length <= 40`)
 	if !value[bool](b, `!!window.clicked`) {
 		t.Error("a click in the middle of the storm is not handled")
 	}
 	t.Logf("longest time between two frames in the storm: %.0f ms", value[float64](b, `window.longest`))
+	b.clean()
+}
+
+// vanish records the life and the loss of many devices, one after the other over a
+// time that is said to have passed.
+func vanish(h *page.History, devices int, over time.Duration) {
+	begun := time.Now().Add(-over)
+	for i := range devices {
+		client := fmt.Sprintf("device-%05d", i)
+		at := begun.Add(time.Duration(i) * over / time.Duration(devices))
+		h.Record(page.Event{Kind: page.Connected, Time: at, Client: client, KeepAlive: 30 * time.Second})
+		for _, kind := range []page.Kind{page.Will, page.Matched, page.Done, page.Copy, page.Disconnected} {
+			h.Record(page.Event{Kind: kind, Time: at, Client: client, Topic: "/last/will/topic", Payload: []byte("{}"), Rule: "r"})
+		}
+	}
+}
+
+// After a storm of a thousand devices a page that is opened has all that is kept:
+// each device can be found, the bars have all of the storm, lwt's own clients are
+// hidden unless asked for. A page that was open has the same.
+func TestAStormIsLookedAtAfterwards(t *testing.T) {
+	h, s, _ := rehearse(t)
+	open := s.open(t, page.Root)
+	open.shows("#link", "live")
+	const devices = 1000
+	vanish(h, devices, 20*time.Second)
+	h.Record(page.Event{Kind: page.Connected, Time: time.Now(), Client: "device-00007", KeepAlive: 30 * time.Second})
+	h.Record(page.Event{Kind: page.Disconnected, Time: time.Now(), Client: "device-00007", Detail: "CLIENT_INITIATED_DISCONNECT"})
+	h.Record(page.Event{Kind: page.Connected, Time: time.Now(), Client: will.WatchPrefix + "abcdefghij"})
+	h.Record(page.Event{Kind: page.Connected, Time: time.Now(), Client: will.NewCheckName(will.ThingName), KeepAlive: 30 * time.Second})
+	late := s.open(t, page.Root)
+	for _, b := range []*tab{open, late} {
+		b.shows("#devices-count", "1,000 devices")
+		b.shows("#lost-count", "999")
+		b.shows("#older", "Show older devices: 960 more")
+		b.sees(`document.querySelectorAll('.lane').length === 40`)
+		b.sees(`document.querySelector('#pulse').ariaLabel === 'Events in the last two minutes: 1000 Will Messages, 5004 others'`)
+		b.sees(`[...document.querySelectorAll('#pulse i')].filter((i) => i.children[1].style.height > '0%').length >= 20`)
+		const shown = `[...document.querySelectorAll('.lane')].map((l) => l.dataset.client)`
+		b.sees(`!` + shown + `.some((c) => c.includes('-check-') || c.startsWith('lwt-watch-'))`)
+		b.click("#own")
+		b.shows("#own-count", "2")
+		b.sees(shown + `.filter((c) => c.includes('-check-') || c.startsWith('lwt-watch-')).length === 2`)
+		b.click("#own")
+
+		// What is older comes on demand, and the focus goes on with it.
+		b.click("#older")
+		b.sees(`document.querySelectorAll('.lane').length === 80`)
+		b.sees(`document.activeElement.closest('.lane') === document.querySelectorAll('.lane')[40]`)
+
+		// A device in the middle of the storm, with its whole life.
+		b.types("#search", "DEVICE-00500")
+		b.sees(shown + `.join() === 'device-00500'`)
+		b.sees(steps("device-00500", 0) + ` === 'connected disconnected will matched done copy'`)
+		// One from its beginning, of which events are no longer kept, is known to be lost.
+		b.types("#search", "device-00002")
+		b.sees(shown + `.join() === 'device-00002'`)
+		b.shows(".lane[data-tone=lost]", "Its events are no longer kept.")
+		b.types("#search", "device-0000")
+		b.sees(shown + `.length === 10`)
+		b.click("#lost")
+		b.sees(shown + `.length === 9 && !` + shown + `.includes('device-00007')`)
+		b.types("#search", "pump")
+		b.shows("#no-match:not([hidden])", "No such device")
+		b.click("#show-all")
+		b.sees(`document.querySelectorAll('.lane').length === 40 && document.querySelector('#search').value === ''`)
+	}
+
+	// With the filter on, a device that is lost comes, and goes when it is back.
+	late.click("#lost")
+	h.Record(page.Event{Kind: page.Will, Time: time.Now(), Client: "pump", Topic: "/last/will/topic"})
+	late.sees(`document.querySelector('.lane').dataset.client === 'pump'`)
+	h.Record(page.Event{Kind: page.Connected, Time: time.Now(), Client: "pump", KeepAlive: 30 * time.Second})
+	late.sees(`!document.querySelector('[data-client=pump]')`)
+	open.clean()
+	late.clean()
+}
+
+// What a lane does not show at once is a press away: older connections, and older
+// events of one connection. Nothing of what is read goes away when it is drawn again.
+func TestOlderEventsOfADevice(t *testing.T) {
+	h, s, _ := rehearse(t)
+	for i := range 8 {
+		h.Record(page.Event{Kind: page.Connected, Time: time.Now(), Client: "pump", KeepAlive: 30 * time.Second})
+		for j := range 30 {
+			h.Record(page.Event{Kind: page.Message, Time: time.Now(), Client: "pump", Topic: fmt.Sprintf("t/%d/%d", i, j)})
+		}
+		h.Record(page.Event{Kind: page.Disconnected, Time: time.Now(), Client: "pump", Detail: "CONNECTION_LOST"})
+	}
+	b := s.open(t, page.Root)
+	b.sees(`document.querySelectorAll('.life').length === 3`)
+	b.shows(".lane > div > .older", "5 older connections")
+	b.click(".lane > div > .older")
+	b.sees(`document.querySelectorAll('.life').length === 6`)
+	b.shows(".lane > div > .older", "2 older connections")
+	b.shows(".more", "18 older")
+	b.click(".life .more button")
+	b.sees(`document.querySelector('.life').querySelectorAll('.step').length === 32`)
+
+	b.do(chromedp.Focus(chromedp.CSS(`.life [data-n="250"] button`)), chromedp.KeyEvent(""))
+	b.shows("#detail .facts", "t/7/24")
+	b.sees(`document.activeElement === document.querySelector('#detail h2')`)
+	vanish(h, 200, time.Second) // which draws all lanes again
+	b.shows("#devices-count", "201 devices")
+	b.shows("#detail .facts", "t/7/24")
+	b.sees(`document.activeElement === document.querySelector('#detail h2')`)
 	b.clean()
 }
 

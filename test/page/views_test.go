@@ -67,7 +67,7 @@ func TestEveryViewIsForEverybody(t *testing.T) {
 		b.shows(".lane h2", "valve-7")
 		b.sees(`document.querySelectorAll('[data-kind=mail]').length > 1`)
 		b.click(`[data-client=valve-7] [data-kind=unmatched] button`)
-		b.shows("#detail", "What said no")
+		b.shows("#detail", "Conditions that are not true")
 	})
 	visit("client", page.Root+"client", func(b *tab) {
 		b.shows("#messages-title", "Messages")

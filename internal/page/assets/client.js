@@ -44,7 +44,7 @@ function take(events) {
 
 function add(events, count) {
   total += count;
-  for (const e of events) {
+  for (const e of events.slice(-maxMessages)) { // the others would be gone at once
     messages.unshift(e);
     $('messages').prepend(show(e));
   }

@@ -104,11 +104,12 @@ async function takeSlot() {
   return null;
 }
 
-// A Stream tells what happens, batch by batch. It resumes behind the last batch
-// when the connection was lost, and rests while the page is hidden.
+// A Stream receives what happens, batch by batch. It resumes behind the last batch
+// when the connection was lost, and rests while the page is hidden. A whole one asks
+// for the events that were left out in a storm, when that is over.
 export class Stream {
-  constructor(receive, { filters = [], after = '' } = {}) {
-    Object.assign(this, { receive, filters, last: after, turn: 0 });
+  constructor(receive, { filters = [], after = '', whole = false } = {}) {
+    Object.assign(this, { receive, filters, last: after, whole, turn: 0 });
     this.visibility = () => (document.hidden ? this.rest() : this.open());
     document.addEventListener('visibilitychange', this.visibility);
     addEventListener('pagehide', () => this.rest());
@@ -116,11 +117,17 @@ export class Stream {
     this.visibility();
   }
 
-  address(more = {}) {
+  address(after, more = {}) {
     const query = new URLSearchParams(this.filters.map((f) => ['filter', f]));
     for (const [k, v] of Object.entries(more)) query.set(k, v);
-    if (this.last) query.set('after', this.last);
+    if (after) query.set('after', after);
     return '/_lwt/events?' + query;
+  }
+
+  // once asks for all that is kept after a place, and returns the batches with their ids.
+  async once(after) {
+    const text = await (await fetch(this.address(after, { once: '1' }))).text();
+    return [...text.matchAll(/^id: (.*)\ndata: (.*)$/gm)].map(([, id, data]) => [id, data]);
   }
 
   async open() {
@@ -131,7 +138,7 @@ export class Stream {
     if (turn !== this.turn) return release?.();
     if (!release) return this.askAgain(turn);
     this.release = release;
-    this.source = new EventSource(this.address());
+    this.source = new EventSource(this.address(this.last));
     this.source.onopen = () => this.told('live');
     this.source.onerror = () => {
       this.lost();
@@ -146,11 +153,11 @@ export class Stream {
   async askAgain(turn) {
     while (turn === this.turn) {
       try {
-        const text = await (await fetch(this.address({ once: '1' }))).text();
-        const [, id, data] = text.match(/^id: (.*)\ndata: (.*)$/m);
+        const batches = await this.once(this.last);
         if (turn !== this.turn) return;
+        if (!batches.length) throw new Error('no batch');
         this.told('live, every second');
-        this.take(id, data);
+        for (const [id, data] of batches) this.take(id, data);
       } catch {
         this.lost();
       }
@@ -174,9 +181,28 @@ export class Stream {
   take(id, data) {
     const batch = JSON.parse(data);
     if (!batch.fresh && earlier(id, this.last)) return;
-    if (!batch.fresh && id === this.last) batch.events = []; // no event, but signs of life
+    if (batch.fresh) this.gap = null;
+    if (batch.missed && this.whole) {
+      this.gap ??= this.last;
+      clearTimeout(this.calm);
+      this.calm = setTimeout(() => this.fill(), 1000);
+    }
     this.last = id;
     this.receive(batch);
+  }
+
+  // fill asks for what was left out. What the batches say beside their events is old.
+  async fill() {
+    const gap = this.gap;
+    this.gap = null;
+    try {
+      const batches = (await this.once(gap)).map(([, data]) => JSON.parse(data));
+      if (batches.some((b) => b.fresh) || this.gap) return;
+      for (const { events, first, more } of batches) this.receive({ events, first, more, fill: true });
+    } catch {
+      this.gap ??= gap;
+      this.calm = setTimeout(() => this.fill(), 2000);
+    }
   }
 
   rest() {
@@ -190,6 +216,7 @@ export class Stream {
 
   close() {
     this.closed = true;
+    clearTimeout(this.calm);
     this.rest();
     document.removeEventListener('visibilitychange', this.visibility);
   }

@@ -35,15 +35,15 @@ function render({ fault, warnings, verdict: v, output }, input) {
   $('sql-marks').scrollTop = $('sql').scrollTop;
   $('sql').setAttribute('aria-invalid', !!fault);
   const section = (title, ...content) => h('section', {}, h('h3', {}, title), ...content);
-  const notes = warnings.length ? section('To look at', h('ul', { class: 'because' }, ...warnings.map((w) => h('li', { 'data-tone': 'quiet' }, w.text)))) : null;
+  const notes = warnings.length ? section('Warnings', h('ul', { class: 'because' }, ...warnings.map((w) => h('li', { 'data-tone': 'quiet' }, w.text)))) : null;
   if (fault) return show('lost', 'The statement is not valid', h('p', { class: 'fault' }, fault.text), h('pre', { class: 'sql', tabindex: '0' }, ...marked(input.sql, marks)));
-  if (v.error) return show('lost', 'It cannot be evaluated', h('p', { class: 'fault' }, v.error), notes ?? '');
+  if (v.error) return show('lost', 'The statement cannot be evaluated', h('p', { class: 'fault' }, v.error), notes ?? '');
   if (!v.fired) {
     return show('quiet', 'The rule does not match', v.topic ? h('p', {}, v.topic) : '',
-      v.against.length ? section('What says no', because(v.against, 'lost')) : '', notes ?? '');
+      v.against.length ? section('Conditions that are not true', because(v.against, 'lost')) : '', notes ?? '');
   }
-  show('alive', 'The rule matches', v.for.length ? section('What says yes', because(v.for, 'alive')) : h('p', { class: 'sub' }, 'There is no WHERE: every message on the topic does.'),
-    section('What its actions get', h('pre', { tabindex: '0' }, output ? pretty(output) : '(nothing)')), notes ?? '');
+  show('alive', 'The rule matches', v.for.length ? section('Conditions that are true', because(v.for, 'alive')) : h('p', { class: 'sub' }, 'Without WHERE, every message on the topic matches.'),
+    section('Payload of the actions', h('pre', { tabindex: '0' }, output ? pretty(output) : '(nothing)')), notes ?? '');
 }
 
 let due = 0;

@@ -1,12 +1,14 @@
 import { $, h, ask, span, pretty, Stream } from './page.js';
 import { Lanes } from './lanes.js';
 
+// How a device can end, by the names that the commands have for it.
 const ways = [
-  ['drop', 'Its process dies', 'The socket closes without DISCONNECT: the will goes out at once.'],
-  ['reset', 'Its connection is reset', 'A TCP reset, as from a router that forgot it.'],
-  ['freeze', 'It loses power', 'The socket stays open and silent: given up after 1.5 times its keep alive.'],
-  ['takeover', 'A second one takes its name', 'The broker ends the first connection, and sends its will.'],
-  ['disconnect', 'It says goodbye', 'DISCONNECT: the will is discarded, nobody is alarmed.'],
+  ['drop', 'The process dies: the socket closes without DISCONNECT. The Will Message is published at once.'],
+  ['reset', 'TCP reset, as from a router that forgot the connection.'],
+  ['freeze', 'Power loss: the socket stays open and silent. The broker gives up after 1.5 times the keep alive.'],
+  ['takeover', 'A second connection uses the same client ID. The broker ends the first and publishes its Will Message.'],
+  ['kill', 'The broker ends the connection, as DeleteConnection of AWS IoT does, and publishes the Will Message.'],
+  ['disconnect', 'DISCONNECT: the broker discards the Will Message. No alert.'],
 ];
 const tones = { connected: 'alive', silent: 'quiet', lost: 'lost', left: 'plain' };
 
@@ -14,17 +16,13 @@ if ($('start')) {
   const started = new Set();
   const lanes = new Lanes($('lanes'), { only: (client) => started.has(client) });
 
-  let stream = null;
-  function follow() {
-    stream?.close();
-    stream = new Stream((batch) => { $('waiting').hidden = lanes.receive(batch) > 0; });
-  }
+  lanes.summed = ({ fit }) => { $('waiting').hidden = fit > 0; };
 
   async function list() {
     const devices = await ask('devices');
     const news = devices.filter((d) => !started.has(d.client));
     news.forEach((d) => started.add(d.client));
-    if (news.length || !stream) follow(); // from the beginning, with those that were started elsewhere
+    if (news.length) lanes.draw(); // with those that were started elsewhere
     $('no-devices').hidden = devices.length > 0;
     // What has not changed stays, so that the focus does.
     const shown = new Map([...$('devices').children].map((el) => [el.dataset.key, el]));
@@ -40,19 +38,20 @@ if ($('start')) {
       fault.textContent = '';
       try {
         await ask('devices/' + way, { client: d.client });
-        await list();
+        new Stream((batch) => lanes.receive(batch), { whole: true });
+  await list();
         $('devices').querySelector(`[data-client="${CSS.escape(d.client)}"] button`)?.focus({ preventScroll: true });
       } catch (err) {
         fault.textContent = err.message;
       }
     };
     const choices = d.state === 'connected' ? ways
-      : d.state === 'silent' ? ways.filter(([w]) => w === 'drop' || w === 'reset')
-        : [['reconnect', 'It comes back', 'The same device connects again.']];
+      : d.state === 'silent' ? ways.filter(([way]) => way === 'drop' || way === 'reset')
+        : [['reconnect', 'The same device connects again.']];
     return h('article', { class: 'card device', 'data-client': d.client, 'data-key': key(d), 'data-state': d.state },
       h('h3', {}, d.client, h('span', { class: 'status', 'data-tone': tones[d.state] }, d.state)),
       h('p', { class: 'sub' }, d.detail ? d.detail + ', ' : '', 'for ', h('time', { 'data-t': d.since })),
-      h('div', { class: 'ways' }, ...choices.map(([way, name, what]) => h('button', { 'data-way': way, onclick: act(way) }, name, h('small', {}, what)))), fault);
+      h('div', { class: 'ways' }, ...choices.map(([way, what]) => h('button', { 'data-way': way, onclick: act(way) }, way, h('small', {}, what)))), fault);
   }
 
   function choose() {
@@ -81,6 +80,7 @@ if ($('start')) {
     list();
   });
 
+  new Stream((batch) => lanes.receive(batch), { whole: true });
   await list();
   setInterval(() => list().catch(() => {}), 1000);
 } else { // until a deployment makes a thing

@@ -29,7 +29,6 @@ import (
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/localtest"
 	"lastwill/internal/page"
-	"lastwill/internal/watch"
 	"lastwill/internal/will"
 )
 
@@ -106,7 +105,7 @@ func setUpWith(t testing.TB, f *transport) *stage {
 	t.Helper()
 	s := &stage{t: t}
 	s.Server = localtest.Deploy(t, localaws.Options{ConnectInterval: -1, ObserveIoT: func(e iot.Event) {
-		if e.Kind == iot.Connected && strings.HasPrefix(e.ClientID, watch.ClientPrefix) {
+		if e.Kind == iot.Connected && strings.HasPrefix(e.ClientID, will.WatchPrefix) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.watchers = append(s.watchers, e.ClientID)
@@ -194,7 +193,7 @@ func (s *stage) batch() batch {
 	return s.streams("?once=1")
 }
 
-// streams returns the first batch of a stream.
+// streams returns what a stream sends that ends.
 func (s *stage) streams(query string) (all batch) {
 	s.t.Helper()
 	server := httptest.NewServer(s.mux) // the stream wants a real connection
@@ -207,8 +206,13 @@ func (s *stage) streams(query string) (all batch) {
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	must(s.t, err)
-	_, data, _ := strings.Cut(string(text), "data: ")
-	must(s.t, json.Unmarshal([]byte(data), &all))
+	for line := range strings.Lines(string(text)) {
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			var more batch
+			must(s.t, json.Unmarshal([]byte(data), &more))
+			all.Totals, all.Events = more.Totals, append(all.Events, more.Events...)
+		}
+	}
 	return all
 }
 

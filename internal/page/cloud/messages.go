@@ -12,7 +12,6 @@ import (
 	"lastwill/internal/device"
 	"lastwill/internal/iotsql"
 	"lastwill/internal/page"
-	"lastwill/internal/watch"
 	"lastwill/internal/will"
 )
 
@@ -261,7 +260,7 @@ func (p *Page) presence(m device.Message) {
 		ClientID, EventType, DisconnectReason, ConnectFailureReason string
 		Timestamp, VersionNumber                                    int64
 	}
-	if json.Unmarshal(m.Payload, &e) != nil || e.ClientID == "" || len(e.ClientID) > will.MaxClientIDBytes || strings.HasPrefix(e.ClientID, watch.ClientPrefix) {
+	if json.Unmarshal(m.Payload, &e) != nil || e.ClientID == "" || len(e.ClientID) > will.MaxClientIDBytes || strings.HasPrefix(e.ClientID, will.WatchPrefix) {
 		return
 	}
 	out := message(page.Note, m)

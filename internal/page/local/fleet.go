@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -132,6 +131,9 @@ func (f *fleet) Start(ctx context.Context, o page.Order) error {
 			Endpoint: f.server.IoT.Address(), Roots: roots, Certificate: pair, ClientID: o.Thing,
 			KeepAlive: time.Duration(o.KeepAlive) * time.Second, ConnectedTopic: connected,
 			Will: device.Message{Topic: wills, Payload: []byte(o.WillPayload), QoS: will.QoS},
+			Kill: func(_ context.Context, client string) error {
+				return f.server.IoT.DeleteConnection(client, false, false)
+			},
 		})
 	})
 }
@@ -163,9 +165,10 @@ func (p *played) become(state, detail string) {
 
 // ended is the state of a device after an end, in a word and in words.
 var ended = map[device.End]struct{ state, detail string }{
-	device.Drop:       {"lost", "its process died: the socket was closed without DISCONNECT"},
-	device.Reset:      {"lost", "its connection was reset"},
-	device.Freeze:     {"silent", "it sends nothing any more, and its socket stays open"},
+	device.Drop:       {"lost", "it closed the socket without DISCONNECT"},
+	device.Reset:      {"lost", "it reset the TCP connection"},
+	device.Freeze:     {"silent", "it sends nothing more, and its socket stays open"},
+	device.Kill:       {"lost", "the broker ended its connection"},
 	device.Disconnect: {"left", "it sent DISCONNECT"},
 }
 
@@ -183,7 +186,7 @@ func (f *fleet) End(ctx context.Context, client, way string) error {
 	}
 	then, ok := ended[how]
 	if !ok {
-		return errors.New("no way to vanish is called " + way)
+		return fmt.Errorf("unknown way to vanish %q: use one of %v", way, device.Ends)
 	}
 	if _, err := p.device.End(ctx, how); err != nil {
 		return err

@@ -214,6 +214,12 @@ func (m mailbox) List(skip, limit int) ([]page.Letter, int) {
 	return out, len(all)
 }
 
+func (m mailbox) Newer(name string) (int, bool) {
+	all := m.box.List()
+	at := slices.IndexFunc(all, func(found mail.Mail) bool { return found.Name == name })
+	return len(all) - 1 - at, at >= 0
+}
+
 func (m mailbox) Letter(name string) (page.Letter, bool) {
 	got, ok := m.box.Get(name)
 	if !ok {
