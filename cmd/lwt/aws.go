@@ -41,7 +41,7 @@ func (b *brokerFlags) add(flags *flag.FlagSet) {
 // roots returns nil for the system's authorities.
 func (b *brokerFlags) roots() (*x509.CertPool, error) {
 	if b.rootCA == "" {
-		return nil, nil //nolint:nilnil // the system's authorities are not an error
+		return nil, nil // the system's authorities are not an error
 	}
 	return device.LoadRoots(b.rootCA)
 }

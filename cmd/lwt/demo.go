@@ -73,7 +73,7 @@ func runDemo(ctx context.Context, args []string, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{work: work, keep: *keep, events: newRecorder(), story: newStory(s.Out, *asJSON)}
+	d := &demo{work: work, keep: *keep, events: iot.NewRecorder(), story: newStory(s.Out, *asJSON)}
 	err = d.run(ctx)
 	err = errors.Join(err, d.close(), os.RemoveAll(work))
 	return d.story.end(err)
@@ -83,7 +83,8 @@ func runDemo(ctx context.Context, args []string, s cli.Streams) error {
 type demo struct {
 	work   string // a folder of its own, removed at the end
 	keep   bool
-	events *recorder
+	events *iot.Recorder
+	seen   int // events that await has passed
 	story  *story
 
 	server *localaws.Server
@@ -196,7 +197,7 @@ func withoutAWS(environ []string) []string {
 func (d *demo) start(context.Context) (string, error) {
 	shown := localpage.New(d.certs())
 	server, err := localaws.Start(localaws.Options{
-		ObserveIoT:    func(e iot.Event) { d.events.record(e); shown.ObserveIoT(e) },
+		ObserveIoT:    func(e iot.Event) { d.events.Record(e); shown.ObserveIoT(e) },
 		ObserveStacks: shown.ObserveStacks,
 		Page:          shown.Serve,
 		Log:           slog.New(slog.DiscardHandler),
@@ -351,8 +352,8 @@ func (d *demo) exactlyOne(ctx context.Context) error {
 		return err
 	}
 	counts := map[string]int{
-		"Will Messages": d.events.count(func(e iot.Event) bool { return e.Message != nil && e.Kind == iot.Published && e.Message.Will }),
-		"copies":        d.events.count(onTopic(d.stack.Output(will.OutputExecutedTopic))),
+		"Will Messages": d.events.Count(func(e iot.Event) bool { return e.Message != nil && e.Kind == iot.Published && e.Message.Will }),
+		"copies":        d.events.Count(onTopic(d.stack.Output(will.OutputExecutedTopic))),
 		"e-mails":       len(d.server.Mailbox.List()) - 1, // the first was the confirmation
 	}
 	for what, n := range counts {
@@ -413,7 +414,8 @@ func (d *demo) destroy(ctx context.Context) (string, error) {
 func (d *demo) await(ctx context.Context, what string, match func(iot.Event) bool) (iot.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	e, err := d.events.wait(ctx, match)
+	e, next, err := d.events.Await(ctx, d.seen, match)
+	d.seen = next
 	if err != nil {
 		return e, d.missing(what)
 	}
@@ -423,7 +425,7 @@ func (d *demo) await(ctx context.Context, what string, match func(iot.Event) boo
 // missing is the error for what did not come, with what broker and rules engine
 // refused meanwhile.
 func (d *demo) missing(what string) error {
-	return fmt.Errorf("%s did not come within %s%s", what, patience, d.events.complaints())
+	return fmt.Errorf("%s did not come within %s%s", what, patience, complaints(d.events.Events()))
 }
 
 func onTopic(topic string) func(iot.Event) bool {

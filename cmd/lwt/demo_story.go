@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"lastwill/internal/localaws/iot"
@@ -167,63 +165,10 @@ func rounded(d time.Duration) string {
 	return d.Round(100 * time.Millisecond).String()
 }
 
-// A recorder keeps the events of the broker and lets others wait for one.
-type recorder struct {
-	mu      sync.Mutex
-	events  []iot.Event
-	next    int           // where the next wait begins
-	changed chan struct{} // closed, and made anew, with each event
-}
-
-func newRecorder() *recorder { return &recorder{changed: make(chan struct{})} }
-
-func (r *recorder) record(e iot.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events = append(r.events, e)
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
-
-// wait returns the first matching event after the one it returned last.
-func (r *recorder) wait(ctx context.Context, match func(iot.Event) bool) (iot.Event, error) {
-	for {
-		r.mu.Lock()
-		for i := r.next; i < len(r.events); i++ {
-			if e := r.events[i]; match(e) {
-				r.next = i + 1
-				r.mu.Unlock()
-				return e, nil
-			}
-		}
-		changed := r.changed
-		r.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return iot.Event{}, ctx.Err()
-		}
-	}
-}
-
-func (r *recorder) count(match func(iot.Event) bool) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := 0
-	for _, e := range r.events {
-		if match(e) {
-			n++
-		}
-	}
-	return n
-}
-
 // complaints are what the broker and the rules engine refused, for an error.
-func (r *recorder) complaints() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func complaints(events []iot.Event) string {
 	var b strings.Builder
-	for _, e := range r.events {
+	for _, e := range events {
 		if e.Kind == iot.Refused || e.Kind == iot.NotMatched || e.Kind == iot.ActionFailed {
 			fmt.Fprintf(&b, "; %s: %s %s", e.Kind, e.Rule, e.Detail)
 		}

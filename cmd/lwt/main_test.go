@@ -39,8 +39,18 @@ const scriptPatience = 2 * time.Minute
 type world struct {
 	testing.TB
 	server *localaws.Server
-	events *recorder
+	events *iot.Recorder
+	seen   int // events that a script has waited for
 	before []string
+}
+
+// client waits for a client to connect, with an ID that begins with a text.
+func (w *world) client(ctx context.Context, prefix string) (id string, err error) {
+	e, next, err := w.events.Await(ctx, w.seen, func(e iot.Event) bool {
+		return e.Kind == iot.Connected && strings.HasPrefix(e.ClientID, prefix)
+	})
+	w.seen = next
+	return e.ClientID, err
 }
 
 type worldKey struct{}
@@ -82,8 +92,8 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 		}
 	},
 	"deployed": func(w *world, ts *testscript.TestScript, _ []string) {
-		w.events = newRecorder()
-		w.server = localtest.Deploy(w, localaws.Options{ObserveIoT: w.events.record})
+		w.events = iot.NewRecorder()
+		w.server = localtest.Deploy(w, localaws.Options{ObserveIoT: w.events.Record})
 		w.before = w.server.Leftovers()
 		status := w.server.Status()
 		for _, v := range append(endpointVariables(status), variable{"NO_PROXY", "127.0.0.1"}) {
@@ -98,9 +108,7 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 	"connected": func(w *world, ts *testscript.TestScript, args []string) {
 		ctx, cancel := context.WithTimeout(context.Background(), scriptPatience)
 		defer cancel()
-		_, err := w.events.wait(ctx, func(e iot.Event) bool {
-			return e.Kind == iot.Connected && strings.HasPrefix(e.ClientID, args[0])
-		})
+		_, err := w.client(ctx, args[0])
 		ts.Check(err)
 	},
 	"disable": func(w *world, ts *testscript.TestScript, _ []string) {
@@ -142,13 +150,11 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 		cancel()
 		var last string
 		for {
-			e, err := w.events.wait(now, func(e iot.Event) bool {
-				return e.Kind == iot.Connected && strings.HasPrefix(e.ClientID, args[0])
-			})
+			id, err := w.client(now, args[0])
 			if err != nil {
 				break
 			}
-			last = e.ClientID
+			last = id
 		}
 		ts.Check(w.server.IoT.DeleteConnection(last, true, false))
 	},

@@ -55,7 +55,7 @@ type stage struct {
 	Actions   []struct {
 		Name         string
 		RunOrder     int
-		ActionTypeId struct{ Category, Provider string } //nolint:revive // AWS's spelling
+		ActionTypeId struct{ Category, Provider string }
 	}
 }
 

@@ -19,11 +19,11 @@ func Stack(ctx context.Context, c aws.Config, name string) (*types.Stack, error)
 	found, err := cloudformation.NewFromConfig(c).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &name})
 	switch {
 	case err != nil && strings.Contains(err.Error(), "does not exist"): // a ValidationError, as others are
-		return nil, nil //nolint:nilnil // that there is none is an answer
+		return nil, nil // that there is none is an answer
 	case err != nil:
 		return nil, err
 	case len(found.Stacks) == 0:
-		return nil, nil //nolint:nilnil // as above
+		return nil, nil
 	}
 	return &found.Stacks[0], nil
 }

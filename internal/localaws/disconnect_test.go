@@ -161,7 +161,7 @@ func TestSilenceIsNoticed(t *testing.T) {
 	if got := cloud.disconnected(t, id.name); got != "MQTT_KEEP_ALIVE_TIMEOUT" {
 		t.Errorf("disconnect reason %s", got)
 	}
-	if n := cloud.events.count(isWill); n != 1 {
+	if n := cloud.events.Count(isWill); n != 1 {
 		t.Errorf("%d wills", n)
 	}
 }

@@ -161,7 +161,7 @@ func TestRefusedConnections(t *testing.T) {
 			if got := cloud.refusal(t); !strings.Contains(got, c.says) {
 				t.Errorf("the event says %q, want %q in it", got, c.says)
 			}
-			if n := cloud.events.count(func(e iot.Event) bool { return e.Kind == iot.Connected || isWill(e) }); n > 0 {
+			if n := cloud.events.Count(func(e iot.Event) bool { return e.Kind == iot.Connected || isWill(e) }); n > 0 {
 				t.Errorf("a refused connection was taken for one:\n%s", cloud.events)
 			}
 		})
@@ -256,7 +256,7 @@ func TestForbiddenPacketsHaveReasons(t *testing.T) {
 				t.Errorf("the broker sent % x, want DISCONNECT with %x", got, c.want)
 			}
 			cloud.disconnected(t, id.name)
-			if n := cloud.events.count(isWill); n != 1 {
+			if n := cloud.events.Count(isWill); n != 1 {
 				t.Errorf("%d wills", n)
 			}
 		})
@@ -366,7 +366,7 @@ func TestDeactivationEndsConnections(t *testing.T) {
 			if got := cloud.disconnected(t, will.ThingName); got != "SERVER_INITIATED_DISCONNECT" {
 				t.Errorf("disconnect reason %s", got)
 			}
-			if n := cloud.events.count(isWill); n != 1 {
+			if n := cloud.events.Count(isWill); n != 1 {
 				t.Errorf("%d wills", n)
 			}
 		})

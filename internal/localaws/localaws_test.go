@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -51,7 +50,7 @@ func deadline(t testing.TB) context.Context {
 // A cloud is a local endpoint and what was seen of it.
 type cloud struct {
 	*localaws.Server
-	events *recorder
+	events recorder
 	dir    string // of the test's files
 	mails  int    // read so far
 }
@@ -60,7 +59,7 @@ type cloud struct {
 func start(t testing.TB, changes ...func(*localaws.Options)) *cloud {
 	t.Helper()
 	c := &cloud{events: newRecorder(), dir: t.TempDir()}
-	options := localaws.Options{ObserveIoT: c.events.record, ConnectInterval: -1}
+	options := localaws.Options{ObserveIoT: c.events.Record, ConnectInterval: -1}
 	for _, change := range changes {
 		change(&options)
 	}
@@ -301,69 +300,30 @@ func publishedOn(topic string) func(iot.Event) bool {
 }
 
 // A recorder keeps the events of the broker and the rules engine.
-type recorder struct {
-	mu      sync.Mutex
-	events  []iot.Event
-	changed chan struct{} // closed, and made anew, with each event
-}
+type recorder struct{ *iot.Recorder }
 
-func newRecorder() *recorder { return &recorder{changed: make(chan struct{})} }
-
-func (r *recorder) record(e iot.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events = append(r.events, e)
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
+func newRecorder() recorder { return recorder{iot.NewRecorder()} }
 
 // await returns the nth matching event, which may have happened already.
-func (r *recorder) await(t testing.TB, n int, match func(iot.Event) bool) iot.Event {
+func (r recorder) await(t testing.TB, n int, match func(iot.Event) bool) (e iot.Event) {
 	t.Helper()
-	giveUp := time.After(patience)
-	for next := 0; ; {
-		r.mu.Lock()
-		events, changed := r.events[next:], r.changed
-		next = len(r.events)
-		r.mu.Unlock()
-		for _, e := range events {
-			if match(e) {
-				if n--; n == 0 {
-					return e
-				}
-			}
-		}
-		select {
-		case <-changed:
-		case <-giveUp:
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	next := 0
+	for ; n > 0; n-- {
+		var err error
+		if e, next, err = r.Await(ctx, next, match); err != nil {
 			t.Fatalf("%d more events of a kind did not come; there were:\n%s", n, r)
 		}
 	}
+	return e
 }
 
-func (r *recorder) count(match func(iot.Event) bool) int {
-	n := 0
-	r.each(func(e iot.Event) {
-		if match(e) {
-			n++
-		}
-	})
-	return n
-}
-
-func (r *recorder) each(f func(iot.Event)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.events {
-		f(e)
-	}
-}
-
-func (r *recorder) String() string {
+func (r recorder) String() string {
 	var b strings.Builder
-	r.each(func(e iot.Event) {
+	for _, e := range r.Events() {
 		fmt.Fprintln(&b, e.Kind, e.ClientID, e.Rule, e.Detail)
-	})
+	}
 	return b.String()
 }
 

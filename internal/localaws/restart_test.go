@@ -13,7 +13,7 @@ import (
 func restart(t testing.TB, data, files string) *cloud {
 	t.Helper()
 	c := &cloud{events: newRecorder(), dir: files}
-	server, err := localaws.Start(localaws.Options{DataDir: data, ObserveIoT: c.events.record, ConnectInterval: -1})
+	server, err := localaws.Start(localaws.Options{DataDir: data, ObserveIoT: c.events.Record, ConnectInterval: -1})
 	check(t, err)
 	c.Server = server
 	t.Cleanup(func() { check(t, server.Close(deadline(t))) })

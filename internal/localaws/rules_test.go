@@ -27,11 +27,11 @@ func (c *cloud) published(t testing.TB, payload string) []string {
 	t.Helper()
 	check(t, c.IoT.Publish(deadline(t), names.WillTopic, []byte(payload), 0, false))
 	var copies []string
-	c.events.each(func(e iot.Event) {
+	for _, e := range c.events.Events() {
 		if publishedOn(names.ExecutedTopic)(e) {
 			copies = append(copies, string(e.Message.Payload))
 		}
-	})
+	}
 	return copies
 }
 
@@ -181,7 +181,7 @@ func TestFailedActionGoesToTheErrorAction(t *testing.T) {
 			_, err := d.Drop()
 			check(t, err)
 			cloud.disconnected(t, "lwtThing")
-			if n := cloud.events.count(publishedOn(names.ExecutedTopic)); n != c.copies {
+			if n := cloud.events.Count(publishedOn(names.ExecutedTopic)); n != c.copies {
 				t.Errorf("%d copies, want %d", n, c.copies)
 			}
 			for range c.mails {
@@ -281,11 +281,11 @@ func TestBasicIngest(t *testing.T) {
 				w.send(publishPacket("after", nil, 1)) // rules of one connection's messages run in order
 				cloud.events.await(t, 1, publishedOn("after"))
 				var copies []string
-				cloud.events.each(func(e iot.Event) {
+				for _, e := range cloud.events.Events() {
 					if publishedOn(names.ExecutedTopic)(e) {
 						copies = append(copies, string(e.Message.Payload))
 					}
-				})
+				}
 				if diff := cmp.Diff(c.want, copies); diff != "" {
 					t.Errorf("copies (-want +got):\n%s", diff)
 				}
@@ -345,7 +345,7 @@ func TestRepublishLoopIsStopped(t *testing.T) {
 	if len(log) != 1 || !strings.Contains(log[0], "feeds itself") {
 		t.Errorf("the error log has %q, want the one message that stopped the loop", log)
 	}
-	if n := cloud.events.count(publishedOn(names.ExecutedTopic)); n > 20 {
+	if n := cloud.events.Count(publishedOn(names.ExecutedTopic)); n > 20 {
 		t.Errorf("%d messages before the loop was stopped", n)
 	}
 }

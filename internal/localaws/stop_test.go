@@ -21,7 +21,7 @@ import (
 func TestClose(t *testing.T) {
 	before := runtime.NumGoroutine()
 	events := newRecorder()
-	server, err := localaws.Start(localaws.Options{ObserveIoT: events.record, ConnectInterval: -1})
+	server, err := localaws.Start(localaws.Options{ObserveIoT: events.Record, ConnectInterval: -1})
 	check(t, err)
 	cloud := &cloud{Server: server, events: events, dir: t.TempDir()}
 	stack := cloud.deploy(t)
@@ -51,7 +51,7 @@ func TestClose(t *testing.T) {
 	if got := len(cloud.Mailbox.List()); got != 1+mails {
 		t.Errorf("%d mails, want the confirmation and %d alerts", got, mails)
 	}
-	if n := events.count(isWill); n > 0 {
+	if n := events.Count(isWill); n > 0 {
 		t.Errorf("%d wills when the broker was closed", n)
 	}
 	check(t, cloud.Close(deadline(t))) // a second time is harmless

@@ -78,7 +78,7 @@ func TestChangesUnderLoad(t *testing.T) {
 		t.Errorf("the mail is %+v", m)
 	}
 	cloud.noMoreMails(t)
-	if n := cloud.events.count(func(e iot.Event) bool {
+	if n := cloud.events.Count(func(e iot.Event) bool {
 		return isWill(e) && string(e.Message.Payload) == string(will.Payload(id.name)) && e.Message.Topic == names.WillTopic
 	}); n != 1 {
 		t.Errorf("%d wills", n)

@@ -100,10 +100,10 @@ func TestTakeoversUnderLoad(t *testing.T) {
 	check(t, survivor.NetConn().Close())
 	running.Wait()
 	cloud.events.await(t, int(accepted.Load()), func(e iot.Event) bool { return e.Kind == iot.Disconnected })
-	if n := cloud.events.count(isWill); n != int(accepted.Load()) {
+	if n := cloud.events.Count(isWill); n != int(accepted.Load()) {
 		t.Errorf("%d wills of %d connections", n, accepted.Load())
 	}
-	if n := cloud.events.count(publishedOn(names.ExecutedTopic)); n != int(accepted.Load()) {
+	if n := cloud.events.Count(publishedOn(names.ExecutedTopic)); n != int(accepted.Load()) {
 		t.Errorf("%d copies of %d wills", n, accepted.Load())
 	}
 }
@@ -148,7 +148,7 @@ func TestFlapping(t *testing.T) {
 		check(t, w.NetConn().Close())
 	}
 	cloud.events.await(t, times, func(e iot.Event) bool { return e.Kind == iot.Disconnected })
-	if n := cloud.events.count(isWill); n != times {
+	if n := cloud.events.Count(isWill); n != times {
 		t.Errorf("%d wills of %d ungraceful disconnects", n, times)
 	}
 }
@@ -188,7 +188,7 @@ func TestTakeoverOfAFrozenDevice(t *testing.T) {
 			if got := cloud.disconnected(t, "frozen"); got != "DUPLICATE_CLIENTID" {
 				t.Errorf("disconnect reason %s", got)
 			}
-			if n := cloud.events.count(isWill); n != 1 {
+			if n := cloud.events.Count(isWill); n != 1 {
 				t.Errorf("%d wills", n)
 			}
 		})

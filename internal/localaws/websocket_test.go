@@ -86,10 +86,10 @@ func TestWebSocket(t *testing.T) {
 			wait(t, received, "the device is not reached")
 			check(t, c.leave(d))
 			cloud.disconnected(t, will.ThingName)
-			if n := cloud.events.count(isWill); n != c.wills {
+			if n := cloud.events.Count(isWill); n != c.wills {
 				t.Errorf("%d wills, want %d", n, c.wills)
 			}
-			if n := cloud.events.count(publishedOn(names.ExecutedTopic)); n != c.wills {
+			if n := cloud.events.Count(publishedOn(names.ExecutedTopic)); n != c.wills {
 				t.Errorf("%d copies, want %d", n, c.wills)
 			}
 		})
@@ -111,7 +111,7 @@ func TestCloseFrameIsNoLoss(t *testing.T) {
 	if got := cloud.disconnected(t, "browser"); got != "CLIENT_INITIATED_DISCONNECT" {
 		t.Errorf("disconnect reason %s", got)
 	}
-	if n := cloud.events.count(isWill); n != 0 {
+	if n := cloud.events.Count(isWill); n != 0 {
 		t.Errorf("%d wills", n)
 	}
 }

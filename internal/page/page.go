@@ -162,7 +162,7 @@ type Fleet interface {
 	// Devices that were started, in the order of their names.
 	Devices() []Device
 	Start(context.Context, Order) error
-	// End makes a device vanish in a way of Ways, or come back.
+	// End ends a device in a way of device.Ends, or has it come back.
 	End(ctx context.Context, client, way string) error
 }
 

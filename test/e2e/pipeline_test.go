@@ -30,7 +30,7 @@ type pipelineStage struct {
 	Name    string
 	Actions []struct {
 		Name          string
-		ActionTypeId  struct{ Category string } //nolint:revive // AWS's spelling
+		ActionTypeId  struct{ Category string }
 		Configuration struct {
 			ActionMode, StackName, TemplatePath string
 			ProjectName                         struct{ Ref string }

@@ -31,8 +31,7 @@ const (
 )
 
 // What a signature can be refused with. Codes and statuses are those of the
-// Common Errors page of AWS's API references; a protocol may have its own name
-// for one of them (see authCode).
+// Common Errors page of AWS's API references.
 var (
 	errUnsigned     = forbidden("MissingAuthenticationToken", "the request has no AWS signature: sign it with the credentials that lwt local env prints")
 	errUnknownKey   = forbidden("InvalidClientTokenId", "The security token included in the request is invalid.")

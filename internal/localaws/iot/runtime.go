@@ -59,7 +59,8 @@ func (s *Service) runRule(r *rule, m *Message) {
 	}
 	result, err := r.query.Eval(env)
 	if err != nil {
-		// Errors of the SQL do not reach the error action (aws-facts: rule-error-handling).
+		// Errors of the SQL do not reach the error action, which is for actions that fail
+		// (developer guide, "Error handling (error action)").
 		s.observe(Event{Kind: NotMatched, ClientID: m.ClientID, Rule: r.Name, Message: m, Detail: err.Error(), Err: err, Query: r.query})
 		return
 	}
