@@ -16,6 +16,7 @@ import (
 	"lastwill/constructs/simulator"
 	"lastwill/infra/app"
 	"lastwill/infra/monitoring"
+	"lastwill/internal/keypair"
 	"lastwill/internal/textfile"
 )
 
@@ -29,6 +30,11 @@ func build(ctx context.Context, scope awscdk.App, settings map[string]any) error
 	devices, err := config.Devices(onWorkstation())
 	if err != nil {
 		return err
+	}
+	for _, thing := range devices {
+		if thing.Certificate != "" {
+			fmt.Fprintf(os.Stderr, "lastwill: %s is deployed as the certificate of %s\n", keypair.CertificateFile(config.Certs, thing.Name), thing.Name)
+		}
 	}
 	if config.Architecture == "" && deploysLocally() {
 		config.Architecture = simulator.Local()

@@ -170,7 +170,11 @@ func fingerprint(scope constructs.Construct, props Props) string {
 		props.Alert.Rule.TopicRulePayload(), props.Alert.Role.AssumeRolePolicyDocument(), props.Alert.Role.Policies(),
 	}
 	for _, certificate := range props.Devices.Certificates {
-		parts = append(parts, certificate.CertificateSigningRequest(), certificate.Status())
+		source := certificate.CertificateSigningRequest()
+		if source == nil {
+			source = certificate.CertificatePem()
+		}
+		parts = append(parts, source, certificate.Status())
 	}
 	resolved, err := json.Marshal(awscdk.Stack_Of(scope).Resolve(parts))
 	if err != nil {

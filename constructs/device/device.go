@@ -42,9 +42,14 @@ type Props struct {
 type Thing struct {
 	// Name of the thing, and the only client ID that it may connect with. Required.
 	Name string
-	// CSR is the certificate signing request in PEM. The private key stays with
-	// whoever made it. Changing the CSR replaces the certificate. Required.
+	// CSR is the certificate signing request in PEM, for which AWS IoT issues the
+	// certificate. The private key stays with whoever made it. Changing the CSR
+	// replaces the certificate. Required, unless Certificate is given.
 	CSR string
+	// Certificate is one in PEM that somebody else issued, which AWS IoT registers
+	// without its CA: clients must send the endpoint's name (SNI). Changing it
+	// replaces the certificate. Default: AWS IoT issues one for the CSR.
+	Certificate string
 }
 
 // Devices are things with their certificates, in the order of the props, and
@@ -80,10 +85,7 @@ func New(scope constructs.Construct, id string, props Props) *Devices {
 // and a reference that somebody replaces by a name would lose that order.
 func (d *Devices) add(scope constructs.Construct, policyName *string, t Thing) {
 	thing := awsiot.NewCfnThing(scope, jsii.String(t.Name+".Thing"), &awsiot.CfnThingProps{ThingName: jsii.String(t.Name)})
-	certificate := awsiot.NewCfnCertificate(scope, jsii.String(t.Name+".Certificate"), &awsiot.CfnCertificateProps{
-		CertificateSigningRequest: jsii.String(t.CSR),
-		Status:                    jsii.String("ACTIVE"),
-	})
+	certificate := awsiot.NewCfnCertificate(scope, jsii.String(t.Name+".Certificate"), t.certificate())
 	principal := certificate.AttrArn()
 	toThing := awsiot.NewCfnThingPrincipalAttachment(scope, jsii.String(t.Name+".ThingAttachment"), &awsiot.CfnThingPrincipalAttachmentProps{
 		ThingName: thing.Ref(),
@@ -99,6 +101,17 @@ func (d *Devices) add(scope constructs.Construct, policyName *string, t Thing) {
 	toPolicy.AddResourceDependency(certificate, nil)
 	d.Things = append(d.Things, thing)
 	d.Certificates = append(d.Certificates, certificate)
+}
+
+func (t Thing) certificate() *awsiot.CfnCertificateProps {
+	p := &awsiot.CfnCertificateProps{Status: jsii.String("ACTIVE")}
+	if t.Certificate == "" {
+		p.CertificateSigningRequest = jsii.String(t.CSR)
+		return p
+	}
+	p.CertificatePem = jsii.String(t.Certificate)
+	p.CertificateMode = jsii.String("SNI_ONLY")
+	return p
 }
 
 func policyDocument(prefix string, props Props) map[string]any {
@@ -145,10 +158,18 @@ func (p Props) Validate() error {
 	var problems []error
 	for _, t := range p.Things {
 		names = append(names, t.Name)
-		if t.CSR == "" {
-			problems = append(problems, fmt.Errorf("thing %q has no CSR: give its certificate signing request in PEM", t.Name))
-		}
+		problems = append(problems, t.check())
 	}
 	problems = append(problems, CheckNames(names), will.CheckTopicName(p.ConnectedTopic), will.CheckTopicName(p.WillTopic))
 	return errors.Join(problems...)
+}
+
+func (t Thing) check() error {
+	switch {
+	case t.CSR == "" && t.Certificate == "":
+		return fmt.Errorf("thing %q has no CSR: give its certificate signing request in PEM", t.Name)
+	case t.CSR != "" && t.Certificate != "":
+		return fmt.Errorf("thing %q has a CSR and a certificate: give one of them", t.Name)
+	}
+	return nil
 }

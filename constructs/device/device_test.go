@@ -38,6 +38,12 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 			device.Props{Things: []device.Thing{{Name: "a"}}, ConnectedTopic: "/a", WillTopic: "/b"},
 			`thing "a" has no CSR: give its certificate signing request in PEM`,
 		},
+		{"a certificate in place of the CSR", device.Props{Things: []device.Thing{{Name: "a", Certificate: "PEM"}}, ConnectedTopic: "/a", WillTopic: "/b"}, ""},
+		{
+			"a certificate beside the CSR",
+			device.Props{Things: []device.Thing{{Name: "a", CSR: "CSR", Certificate: "PEM"}}, ConnectedTopic: "/a", WillTopic: "/b"},
+			`thing "a" has a CSR and a certificate: give one of them`,
+		},
 		{
 			"a topic that a policy reads as many",
 			device.Props{Things: []device.Thing{thing("a")}, ConnectedTopic: "/a/*", WillTopic: "/b"},

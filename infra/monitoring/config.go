@@ -144,17 +144,40 @@ func (c Config) Names() will.Names {
 	return n
 }
 
-// Devices reads each thing's CSR. With create it first makes the key pairs and
-// CSRs that are missing. Its error names all problems at once.
+// Devices reads each thing's own certificate or, for things that have none, their
+// CSRs. With create it first makes the key pairs and CSRs that are missing. Its
+// error names all problems at once.
 func (c Config) Devices(create bool) ([]device.Thing, error) {
 	var things []device.Thing
 	var p Problems
 	for _, name := range c.thingNames() {
-		csr, err := keypair.Ensure(c.Certs, name, create)
+		thing, err := c.device(name, create)
 		p.add("certs", err)
-		things = append(things, device.Thing{Name: name, CSR: csr})
+		if file, taken := sameCertificate(things, thing); taken {
+			p.add("certs", fmt.Errorf("%s and %s are the same certificate: give each thing its own",
+				keypair.CertificateFile(c.Certs, file), keypair.CertificateFile(c.Certs, name)))
+		}
+		things = append(things, thing)
 	}
 	return things, p.err()
+}
+
+func (c Config) device(name string, create bool) (device.Thing, error) {
+	thing := device.Thing{Name: name}
+	var err error
+	if thing.Certificate, err = keypair.OwnCertificate(c.Certs, name); thing.Certificate == "" && err == nil {
+		thing.CSR, err = keypair.Ensure(c.Certs, name, create)
+	}
+	return thing, err
+}
+
+func sameCertificate(things []device.Thing, thing device.Thing) (name string, taken bool) {
+	for _, other := range things {
+		if thing.Certificate != "" && other.Certificate == thing.Certificate {
+			return other.Name, true
+		}
+	}
+	return "", false
 }
 
 func (c Config) thingNames() []string {

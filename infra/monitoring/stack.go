@@ -74,7 +74,7 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 			Program: program, Architecture: props.Config.Architecture, Devices: devices, Alert: alarm, Limit: props.Config.CheckLimit,
 		})
 	}
-	addOutputs(stack, props.Config, devices, alarm, program)
+	addOutputs(stack, props, devices, alarm, program)
 	return stack
 }
 
@@ -106,14 +106,15 @@ func optional(s string) *string {
 	return &s
 }
 
-func addOutputs(stack awscdk.Stack, c Config, devices *device.Devices, alarm *alert.Alert, program awss3assets.Asset) {
+func addOutputs(stack awscdk.Stack, props StackProps, devices *device.Devices, alarm *alert.Alert, program awss3assets.Asset) {
+	c := props.Config
 	names := c.Names()
 	things := c.thingNames()
 	var certificates []string
 	for _, certificate := range devices.Certificates {
 		certificates = append(certificates, *certificate.Ref())
 	}
-	for _, o := range []struct{ id, value, description string }{
+	outputs := []struct{ id, value, description string }{
 		{will.OutputThingName, strings.Join(things, ","), "Things; each one's client ID is its name"},
 		{will.OutputCertificateID, strings.Join(certificates, ","), "Certificates, in the order of the things"},
 		{will.OutputPolicyName, *devices.Policy.Ref(), "IoT policy of the things"},
@@ -126,7 +127,11 @@ func addOutputs(stack awscdk.Stack, c Config, devices *device.Devices, alarm *al
 		{will.OutputSimulatorAsset, *program.S3ObjectUrl(), "Zip of the simulator program for Linux, which is named bootstrap"},
 		{will.OutputCertificateCommand, certificateCommand(c.Certs, things[0], certificates[0]), "Fetches the first thing's certificate"},
 		{will.OutputSimulatorCommand, simulatorCommand(c, things[0]), "Plays the first thing, once its certificate is there"},
-	} {
+	}
+	for _, o := range outputs {
+		if o.id == will.OutputCertificateCommand && props.Devices[0].Certificate != "" {
+			continue // the file is the user's own, which the command would overwrite
+		}
 		awscdk.NewCfnOutput(stack, jsii.String(o.id), &awscdk.CfnOutputProps{
 			Value:       jsii.String(o.value),
 			Description: jsii.String(o.description),
@@ -136,7 +141,7 @@ func addOutputs(stack awscdk.Stack, c Config, devices *device.Devices, alarm *al
 
 func certificateCommand(certs, thing, certificateID string) string {
 	return "aws iot describe-certificate --certificate-id " + certificateID +
-		" --query certificateDescription.certificatePem --output text > " + quote(certificateFile(certs, thing))
+		" --query certificateDescription.certificatePem --output text > " + quote(keypair.CertificateFile(certs, thing))
 }
 
 // simulatorCommand is the scenario's sample command, with the flags that the
@@ -147,7 +152,7 @@ func simulatorCommand(c Config, thing string) string {
 	command := []string{
 		"go run ./cmd/simulator",
 		"-e $(aws iot describe-endpoint --endpoint-type iot:Data-ATS --query endpointAddress --output text)",
-		"-c " + quote(certificateFile(c.Certs, thing)),
+		"-c " + quote(keypair.CertificateFile(c.Certs, thing)),
 		"-k " + quote(keypair.KeyFile(c.Certs, thing)),
 		"-id " + thing,
 		"-t " + quote(names.ConnectedTopic),
@@ -160,10 +165,6 @@ func simulatorCommand(c Config, thing string) string {
 		command = append(command, fmt.Sprintf("-keep-alive %d", c.KeepAlive/time.Second))
 	}
 	return strings.Join(command, " ")
-}
-
-func certificateFile(certs, thing string) string {
-	return strings.TrimSuffix(keypair.KeyFile(certs, thing), ".key") + ".pem.crt"
 }
 
 // quote makes one word of s for a shell.

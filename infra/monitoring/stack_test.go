@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"lastwill/infra/monitoring"
+	"lastwill/internal/device/brokertest"
 	"lastwill/test/cdktest"
 )
 
@@ -133,6 +135,61 @@ func TestTheCheckRunsAgainWhenTheAlertCouldHaveBroken(t *testing.T) {
 		if again := properties(c.change) != before; again != c.again {
 			t.Errorf("%s: the check runs again: %t, want %t", c.claim, again, c.again)
 		}
+	}
+}
+
+// A certificate of the user's own is deployed as it is, and no command of the stack
+// would overwrite its file; things that have none get theirs from AWS IoT.
+func TestACertificateOfOnesOwnIsDeployed(t *testing.T) {
+	c := config(func(c *monitoring.Config) {
+		c.Email, c.Certs, c.Check = []string{"ops@example.com"}, t.TempDir(), true
+		c.Things = []string{"lwtThing", "pump"}
+	})
+	file, _ := brokertest.NewPKI(t).Issue(t, "lwtThing")
+	own, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(thing string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(c.Certs, thing+".pem.crt"), own, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("lwtThing")
+	if _, err := c.Devices(true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(c.Certs, "lwtThing.key")); !os.IsNotExist(err) {
+		t.Errorf("a key was made beside a certificate of the user's own (%v)", err)
+	}
+	tpl := parse(t, synth(t, c))
+	modes := map[any]int{}
+	for _, r := range tpl.Resources {
+		if r.Type != "AWS::IoT::Certificate" {
+			continue
+		}
+		mode := r.Properties["CertificateMode"]
+		modes[mode]++
+		want := map[string]any{"Status": "ACTIVE", "CertificateMode": "SNI_ONLY", "CertificatePem": string(own)}
+		if diff := cmp.Diff(want, r.Properties); mode != nil && diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if mode == nil && r.Properties["CertificateSigningRequest"] == nil {
+			t.Errorf("the other thing has %v", r.Properties)
+		}
+	}
+	if diff := cmp.Diff(map[any]int{"SNI_ONLY": 1, nil: 1}, modes); diff != "" {
+		t.Errorf("certificates by mode (-want +got):\n%s", diff)
+	}
+	if command, ok := tpl.Outputs["CertificateCommand"]; ok {
+		t.Errorf("%v would overwrite the file", command.Value)
+	}
+
+	put("pump")
+	_, err = c.Devices(true)
+	if want := "lwtThing.pem.crt and " + c.Certs + "/pump.pem.crt are the same certificate: give each thing its own"; !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("err = %v, want %q in it", err, want)
 	}
 }
 

@@ -27,10 +27,12 @@ import (
 const maxCommonName = 64
 
 // KeyFile is where the private key of a thing is kept.
-func KeyFile(dir, thing string) string { return filepath.Join(dir, thing+".key") }
+func KeyFile(dir, thing string) string { return fileOf(dir, thing, ".key") }
 
 // CSRFile is where the certificate signing request of a thing is kept.
-func CSRFile(dir, thing string) string { return filepath.Join(dir, thing+".csr") }
+func CSRFile(dir, thing string) string { return fileOf(dir, thing, ".csr") }
+
+func fileOf(dir, thing, ending string) string { return filepath.Join(dir, thing+ending) }
 
 // Ensure returns the CSR of a thing in PEM. With create it makes what is missing:
 // an ECDSA P-256 key, and a CSR for it. Files that exist are never changed, and

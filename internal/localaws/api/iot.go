@@ -210,7 +210,11 @@ type listedCertificate struct {
 }
 
 func listed(c iot.Certificate) listedCertificate {
-	return listedCertificate{c.ARN, c.ID, c.Status, "DEFAULT", timestamp(c.Created)}
+	mode := "DEFAULT"
+	if c.WithoutCA {
+		mode = "SNI_ONLY"
+	}
+	return listedCertificate{c.ARN, c.ID, c.Status, mode, timestamp(c.Created)}
 }
 
 type namedCertificate struct {

@@ -2,12 +2,15 @@ package iot
 
 import (
 	"cmp"
+	"crypto/x509"
+	"encoding/pem"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"lastwill/internal/keypair"
 	"lastwill/internal/localaws/awsapi"
 )
 
@@ -22,7 +25,10 @@ const (
 // A Certificate as callers see it: a copy.
 type Certificate struct {
 	ID, ARN, PEM, Status string
-	Created              time.Time
+	// WithoutCA is of a certificate that somebody else issued, and whose CA nobody
+	// registered.
+	WithoutCA bool
+	Created   time.Time
 }
 
 type certificate struct {
@@ -36,22 +42,40 @@ func (s *Service) CreateCertificateFromCSR(csrPEM string, active bool) (Certific
 	if err != nil {
 		return Certificate{}, awsapi.Errorf("InvalidRequestException", "%v", err)
 	}
-	status := statusInactive
-	if active {
-		status = statusActive
+	return s.register(issued, Certificate{}, active)
+}
+
+// RegisterCertificateWithoutCA takes a certificate in PEM that somebody else issued.
+func (s *Service) RegisterCertificateWithoutCA(text string, active bool) (Certificate, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return Certificate{}, awsapi.Errorf("CertificateValidationException", "The certificate is not in PEM")
 	}
-	id := fingerprint(issued.Raw)
-	c := &certificate{
-		Certificate: Certificate{
-			ID: id, ARN: s.options.Account.ARN("iot", "cert/"+id),
-			PEM: string(certificatePEM(issued)), Status: status, Created: time.Now().UTC(),
-		},
-		policies: map[string]bool{},
+	foreign, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return Certificate{}, awsapi.Errorf("CertificateValidationException", "The certificate cannot be read: %v", err)
+	}
+	if !keypair.Accepted(foreign.PublicKey) {
+		return Certificate{}, awsapi.Errorf("CertificateValidationException",
+			"The certificate's key must be RSA of at least 2048 bits or on the curve P-256, P-384 or P-521")
+	}
+	return s.register(foreign, Certificate{WithoutCA: true}, active)
+}
+
+func (s *Service) register(parsed *x509.Certificate, c Certificate, active bool) (Certificate, error) {
+	c.ID = fingerprint(parsed.Raw)
+	c.ARN = s.options.Account.ARN("iot", "cert/"+c.ID)
+	c.PEM, c.Status, c.Created = string(certificatePEM(parsed)), statusInactive, time.Now().UTC()
+	if active {
+		c.Status = statusActive
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.certificates[id] = c
-	return c.Certificate, nil
+	if _, taken := s.certificates[c.ID]; taken {
+		return Certificate{}, awsapi.Conflictf("ResourceAlreadyExistsException", "The certificate is already registered: %s", c.ARN)
+	}
+	s.certificates[c.ID] = &certificate{Certificate: c, policies: map[string]bool{}}
+	return c, nil
 }
 
 // DescribeCertificate returns a certificate.

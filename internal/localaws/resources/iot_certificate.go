@@ -1,9 +1,16 @@
 package resources
 
-import "lastwill/internal/localaws/iot"
+import (
+	"errors"
+	"fmt"
+
+	"lastwill/internal/localaws/iot"
+)
 
 type certificateProperties struct {
-	CertificateSigningRequest string `cfn:"required,immutable"`
+	CertificateMode           string `cfn:"immutable"`
+	CertificatePem            string `cfn:"immutable"`
+	CertificateSigningRequest string `cfn:"immutable"`
 	Status                    string `cfn:"required"`
 }
 
@@ -15,11 +22,24 @@ func (h certificate) create(_ request, p certificateProperties) (result, error) 
 	if err := iot.CheckCertificateStatus(p.Status); err != nil {
 		return result{}, err
 	}
-	c, err := h.iot.CreateCertificateFromCSR(p.CertificateSigningRequest, p.Status == "ACTIVE")
+	c, err := h.make(p)
 	if err == nil {
 		err = h.iot.UpdateCertificate(c.ID, p.Status)
 	}
 	return h.result(c), err
+}
+
+func (h certificate) make(p certificateProperties) (iot.Certificate, error) {
+	active := p.Status == "ACTIVE"
+	switch {
+	case (p.CertificateSigningRequest == "") == (p.CertificatePem == ""):
+		return iot.Certificate{}, errors.New("a certificate needs one of CertificateSigningRequest and CertificatePem")
+	case p.CertificatePem == "":
+		return h.iot.CreateCertificateFromCSR(p.CertificateSigningRequest, active)
+	case p.CertificateMode != "SNI_ONLY":
+		return iot.Certificate{}, fmt.Errorf("CertificateMode %q of a CertificatePem is not supported here: use SNI_ONLY", p.CertificateMode)
+	}
+	return h.iot.RegisterCertificateWithoutCA(p.CertificatePem, active)
 }
 
 func (h certificate) update(r request, p, _ certificateProperties) (result, error) {
