@@ -53,8 +53,18 @@ func TestDisconnects(t *testing.T) {
 		{"mosquitto's client of MQTT 5 is killed", func(t *testing.T, c *cloud, id identity) {
 			check(t, c.mosquittoDevice(t, id, "mqttv5").Process.Kill())
 		}, "CONNECTION_LOST", 1},
-		{"mosquitto's client of MQTT 5 is asked to end", func(t *testing.T, c *cloud, id identity) {
-			check(t, c.mosquittoDevice(t, id, "mqttv5").Process.Signal(syscall.SIGTERM))
+		{"mosquitto's client of MQTT 5 is asked to end: it wants its will published", func(t *testing.T, c *cloud, id identity) {
+			check(t, c.mosquittoDevice(t, id, "mqttv5").Process.Signal(syscall.SIGTERM)) // E0 01 04
+		}, "CLIENT_INITIATED_DISCONNECT", 1},
+		{"a client of MQTT 5 disconnects with an error", func(t *testing.T, c *cloud, id identity) {
+			w := c.dial(t, id)
+			w.connect5(id.name, 30)
+			w.write(0xE0, 1, 0x80) // [MQTT-3.14.4-3]
+		}, "CLIENT_INITIATED_DISCONNECT", 1},
+		{"a client of MQTT 5 disconnects normally", func(t *testing.T, c *cloud, id identity) {
+			w := c.dial(t, id)
+			w.connect5(id.name, 30)
+			w.write(0xE0, 1, 0)
 		}, "CLIENT_INITIATED_DISCONNECT", 0},
 		{"a client of MQTT 5 disconnects and wants its will published", func(t *testing.T, c *cloud, id identity) {
 			w := c.dial(t, id)

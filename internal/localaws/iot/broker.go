@@ -2,66 +2,123 @@ package iot
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"log/slog"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"lastwill/internal/localaws/loopback"
 	"lastwill/internal/will"
 )
 
-// Limits of the message broker (general reference, "AWS IoT Core endpoints and
-// quotas", message broker).
-const (
-	maxSubscriptionsPerRequest = 8
-	// maxPacketBytes leaves room around the largest payload for topic and properties.
-	maxPacketBytes = will.MaxPayloadBytes + 4096
-	// sessionExpiry is how long a persistent session outlives its connection
-	// (developer guide, "MQTT persistent sessions", the default).
-	sessionExpiry = time.Hour
-)
+// A broker is the message broker: it lets clients connect, routes messages, and
+// hands each to the rules. It speaks MQTT as AWS IoT Core does, which is not as
+// the standard has it; of the library it uses the packets alone
+// (docs/adr/0005-a-broker-of-our-own.md).
+type broker struct {
+	service     *Service
+	listener    *listener
+	router      router
+	retained    retainedMessages
+	connections connections
+	throttle    throttle
+	// turns are taken to publish wills. When a fleet vanishes, thousands at once
+	// would queue at every lock on the way, and all copies come at the end, faster
+	// than subscribers can be sent them.
+	turns chan struct{}
 
-func (s *Service) startBroker() error {
-	options := &mqtt.Options{
-		// AWS has no $SYS topics; computing them stops the world each time.
-		SysTopicResendInterval: int64((365 * 24 * time.Hour).Seconds()),
-		Logger:                 slog.New(slog.DiscardHandler), // what matters is observed by the hook
-		Capabilities:           mqtt.NewDefaultServerCapabilities(),
+	mu       sync.Mutex
+	clients  map[*client]bool    // those whose certificate is asked, or was
+	holders  map[string]*client  // by client ID
+	sessions map[string]*session // by client ID
+}
+
+func newBroker(s *Service, connectInterval time.Duration) *broker {
+	return &broker{
+		service: s, router: router{shared: map[string]*subscription{}}, retained: retainedMessages{byTopic: map[string]RetainedMessage{}},
+		connections: connections{byClient: map[string]Connection{}},
+		throttle:    throttle{interval: connectInterval, taken: map[string]bool{}},
+		turns:       make(chan struct{}, runtime.GOMAXPROCS(0)),
+		clients:     map[*client]bool{}, holders: map[string]*client{}, sessions: map[string]*session{},
 	}
-	options.Capabilities.MinimumProtocolVersion = 4 // MQTT 3.1.1
-	options.Capabilities.MaximumQos = 1
-	options.Capabilities.TopicAliasMaximum = 0
-	options.Capabilities.MaximumPacketSize = maxPacketBytes
-	options.Capabilities.MaximumSessionExpiryInterval = uint32(sessionExpiry.Seconds())
-	options.Capabilities.Compatibilities.NoInheritedPropertiesOnAck = true
-	s.broker = mqtt.New(options)
-	s.retain(s.retained)
-	s.inline = s.broker.NewClient(nil, mqtt.LocalListener, mqtt.InlineClientId, true)
-	if err := s.broker.AddHook(s.hook, nil); err != nil {
-		return err
-	}
-	tcp, err := loopback.Listen(s.options.MQTTAddress)
+}
+
+// start opens the port.
+func (b *broker) start() error {
+	o := b.service.options
+	tcp, err := loopback.Listen(o.MQTTAddress)
 	if err != nil {
 		return fmt.Errorf("listen for MQTT: %w", err)
 	}
-	l := &listener{
-		tcp: tcp, tls: s.deviceTLS(), verify: s.options.VerifyWebSocket, log: s.options.Log, ended: s.hook.ended, conns: map[*tls.Conn]bool{},
+	b.listener = &listener{
+		tcp: tcp, tls: b.service.deviceTLS(), verify: o.VerifyWebSocket, log: o.Log, serveMQTT: b.serve, conns: map[*tls.Conn]bool{},
 		refused: func(err error) {
-			if !s.closing.Load() {
-				s.observe(Event{Kind: Refused, Detail: err.Error()})
+			if !b.service.closing.Load() {
+				b.service.observe(Event{Kind: Refused, Detail: err.Error()})
 			}
 		},
 	}
-	s.address = l.Address()
-	if err := s.broker.AddListener(l); err != nil {
-		return errors.Join(err, tcp.Close())
+	go b.listener.accept()
+	return nil
+}
+
+// close ends all connections, and waits until they have ended.
+func (b *broker) close() {
+	b.listener.close()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sessions {
+		if s.ends != nil {
+			s.ends.Stop()
+		}
 	}
-	return s.broker.Serve()
+}
+
+// enter notes a client before its certificate is asked.
+func (b *broker) enter(c *client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clients[c] = true
+}
+
+// hold gives a client its client ID, and returns the one that has it.
+func (b *broker) hold(c *client) (before *client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before = b.holders[c.id]
+	b.holders[c.id] = c
+	return before
+}
+
+// left forgets a client whose connection has ended.
+func (b *broker) left(c *client) {
+	b.leaveSession(c)
+	b.mu.Lock()
+	delete(b.clients, c)
+	if b.holders[c.id] == c {
+		delete(b.holders, c.id)
+	}
+	b.mu.Unlock()
+	close(c.ended)
+}
+
+// disconnectPrincipal ends the connections of a certificate, as AWS does within
+// minutes of its deactivation.
+func (s *Service) disconnectPrincipal(certificateID string) {
+	var its []*client
+	s.broker.mu.Lock()
+	for c := range s.broker.clients {
+		if c.who.certificateID == certificateID {
+			its = append(its, c)
+		}
+	}
+	s.broker.mu.Unlock()
+	for _, c := range its {
+		c.end(packets.ErrAdministrativeAction)
+	}
 }
 
 // keepAlive is the interval that AWS IoT Core honours for the one asked for.
@@ -101,19 +158,57 @@ const basicIngest = "$aws/rules/"
 
 func isBasicIngest(topic string) bool { return strings.HasPrefix(topic, basicIngest) }
 
-// publish sends a message that no connected client sent: a republished one, one
-// of the API's, or a will. It goes to subscribers and to the rules.
-func (s *Service) publish(m *Message) error {
-	err := s.broker.InjectPacket(s.inline, packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: m.QoS, Retain: m.Retain},
-		TopicName:   m.Topic, Payload: m.Payload, Properties: m.properties,
-		PacketID: uint16(m.QoS), // any, where there must be one
-	})
-	if err != nil {
-		return err
+// isReserved says that only AWS publishes on a topic, or services that are not here.
+func isReserved(topic string) bool { return strings.HasPrefix(topic, "$") && !isBasicIngest(topic) }
+
+// checkFilter enforces the broker's limits on a topic filter, and the form of a shared
+// subscription: $share/NAME/FILTER, without wildcards in NAME [MQTT-4.8.2-1] [MQTT-4.8.2-2].
+func checkFilter(filter string) error {
+	if err := will.CheckTopicFilter(filter); err != nil {
+		return fmt.Errorf("%w: %w", packets.ErrTopicFilterInvalid, err)
+	}
+	plain, shared := unshared(filter)
+	name := strings.TrimSuffix(strings.TrimPrefix(filter, "$share/"), "/"+plain)
+	if shared && (plain == "" || name == "" || strings.ContainsAny(name, "+#")) || !shared && strings.HasPrefix(filter+"/", "$share/") {
+		return fmt.Errorf("%w: %q: a shared subscription is $share/NAME/FILTER", packets.ErrTopicFilterInvalid, filter)
+	}
+	return nil
+}
+
+// maxMessageExpiry is how long a message that has an expiry may wait (general
+// reference, "AWS IoT Core endpoints and quotas", message expiry).
+const maxMessageExpiry = 7 * 24 * time.Hour
+
+// publish sends a message to subscribers, unless it is one of Basic Ingest, and to the
+// rules.
+func (s *Service) publish(m *Message) {
+	if m.expiry > 0 {
+		m.expires = m.Time.Add(min(m.expiry, maxMessageExpiry))
+	}
+	if m.Retain {
+		s.broker.retained.keep(m)
+	}
+	for _, sub := range s.broker.subscribers(m.Topic) {
+		if sub.noLocal && sub.session.clientID == m.ClientID { // [MQTT-3.8.3-3]
+			continue
+		}
+		s.broker.deliver(sub.session, delivery{message: m, qos: min(m.QoS, sub.qos), retain: m.Retain && sub.retainAsPublished})
 	}
 	s.process(m)
-	return nil
+}
+
+func (b *broker) subscribers(topic string) []subscription {
+	if isBasicIngest(topic) {
+		return nil
+	}
+	return b.router.match(topic)
+}
+
+// deliver gives a session a message, if the policy lets it receive the topic.
+func (b *broker) deliver(s *session, d delivery) {
+	if b.service.require(s.who.Load(), "iot:Receive", "topic/"+d.message.Topic) == nil {
+		s.outbox.put(d)
+	}
 }
 
 // process tells of a message that subscribers have got and runs the rules on it,

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"lastwill/internal/localaws/awsapi"
@@ -50,13 +49,13 @@ type connections struct {
 
 // connected notes a client that is connected, and returns the version number of
 // its lifecycle events.
-func (c *connections) connected(s *session, pk packets.Packet) int64 {
+func (c *connections) connected(of *client, p packets.Packet) int64 {
 	now := Connection{
-		ClientID: s.client.ID, ThingName: s.context["iot:Connection.Thing.ThingName"], Connected: true, Since: time.Now(),
-		KeepAlive: int(pk.Connect.Keepalive), CleanSession: pk.Connect.Clean, SessionExpiry: sessionExpiryOf(s.client),
+		ClientID: of.id, ThingName: of.who.context["iot:Connection.Thing.ThingName"], Connected: true, Since: time.Now(),
+		KeepAlive: int(p.Connect.Keepalive), CleanSession: p.Connect.Clean, SessionExpiry: int(of.sessionExpiry),
 	}
-	now.SourceIP, now.SourcePort = hostAndPort(s.conn.RemoteAddr())
-	now.TargetIP, now.TargetPort = hostAndPort(s.conn.LocalAddr())
+	now.SourceIP, now.SourcePort = hostAndPort(of.conn.RemoteAddr())
+	now.TargetIP, now.TargetPort = hostAndPort(of.conn.LocalAddr())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if before, ok := c.byClient[now.ClientID]; ok {
@@ -64,17 +63,6 @@ func (c *connections) connected(s *session, pk packets.Packet) int64 {
 	}
 	c.byClient[now.ClientID] = now
 	return now.version
-}
-
-// sessionExpiryOf is how long, in seconds, a client's session outlives its connection.
-func sessionExpiryOf(cl *mqtt.Client) int {
-	switch {
-	case cl.Properties.ProtocolVersion == 5:
-		return int(cl.Properties.Props.SessionExpiryInterval)
-	case cl.Properties.Clean:
-		return 0
-	}
-	return int(sessionExpiry.Seconds())
 }
 
 func hostAndPort(a net.Addr) (string, int) {
@@ -115,7 +103,7 @@ func (c *connections) forget(before time.Time) {
 // GetConnection returns the state of a client that is connected, or was within
 // the last 30 minutes.
 func (s *Service) GetConnection(clientID string) (Connection, error) {
-	known := &s.hook.connections
+	known := &s.broker.connections
 	known.mu.Lock()
 	defer known.mu.Unlock()
 	known.forget(time.Now().Add(-disconnectedFor))
@@ -134,21 +122,19 @@ func noConnection(clientID string) error {
 // it is left. Its will is published unless preventWill; its session ends unless
 // it is persistent and cleanSession is false.
 func (s *Service) DeleteConnection(clientID string, cleanSession, preventWill bool) error {
-	s.hook.mu.Lock()
-	of, ok := s.hook.holders[clientID]
-	s.hook.mu.Unlock()
+	s.broker.mu.Lock()
+	of, ok := s.broker.holders[clientID]
+	s.broker.mu.Unlock()
 	if !ok {
 		return noConnection(clientID)
 	}
 	if preventWill {
 		of.willPrevented.Store(true)
 	}
-	s.hook.end(of, apiDisconnect)
+	of.end(apiDisconnect)
 	<-of.ended
-	if current, ok := s.broker.Clients.Get(clientID); ok && cleanSession && current == of.client {
-		of.client.ClearInflights()
-		s.broker.UnsubscribeClient(of.client)
-		s.broker.Clients.Delete(clientID)
+	if cleanSession && of.session != nil {
+		s.broker.endSession(of.session)
 	}
 	return nil
 }

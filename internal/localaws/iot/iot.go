@@ -19,21 +19,25 @@
 //   - An MQTT 5 client whose connection is ended gets a DISCONNECT with a reason
 //     code; AWS may choose another code.
 //   - A SUBSCRIBE with a filter beyond the limits of a topic ends the connection.
-//   - A will with an empty payload is refused.
 //   - Policies know the keys iot:ClientId, aws:SourceIp, aws:SecureTransport and
 //     the variables of the thing; not iot:ConnectAttributes, iot:LastWillTopic or
 //     those of the certificate.
-//   - A persistent session keeps its subscriptions for an hour, but no messages
-//     while its client is away.
+//   - A session outlives its connection for an hour at most, the default on AWS, and
+//     does not outlive the endpoint; retained messages do, without their MQTT 5
+//     properties.
+//   - What waits for a client is bounded by 16 MB; then messages are dropped, and the
+//     log says so. AWS does not tell its bound.
+//   - After a SUBSCRIBE at QoS 2, which gets no SUBACK, the connection goes on; AWS
+//     documents the missing SUBACK only.
 //   - A rule that republishes into its own filter is stopped after maxHops
 //     rounds with an error in the log; AWS goes on and bills it.
 //   - Only the rule actions sns, republish and cloudwatchLogs exist; a rule with
 //     another is refused when it is created.
 //   - Lifecycle events come in order and once; the version number of a client's is
 //     reset after 30 minutes without a connection, not after an hour.
-//   - Not here: Device Shadow, jobs, fleet provisioning,
-//     topic aliases, Will Delay Interval, throttling but that of CONNECT per client
-//     ID, the end of connections after days.
+//   - Not here: Device Shadow, jobs, fleet provisioning, topic aliases towards
+//     clients, Will Delay Interval, throttling but that of CONNECT per client ID, the
+//     end of connections after days.
 //   - Creating a rule probes that its roles can be assumed, as AWS does, not what
 //     they may do.
 package iot
@@ -47,13 +51,10 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"lastwill/internal/iotsql"
@@ -90,11 +91,7 @@ type Options struct {
 type Service struct {
 	options Options
 	ca      *authority
-	broker  *mqtt.Server
-	// inline publishes what no connected client does.
-	inline  *mqtt.Client
-	hook    *hook
-	address string
+	broker  *broker
 	closing atomic.Bool
 	// lifecycleWatched tells that lifecycle events are published even if nobody has
 	// subscribed to them.
@@ -106,7 +103,6 @@ type Service struct {
 	policies     map[string]*iotPolicy
 	rules        map[string]*rule
 	index        iotsql.Index[*rule]
-	retained     []RetainedMessage // of the saved state, until Start
 }
 
 // New returns a Service with an empty registry. Start opens its broker.
@@ -123,20 +119,16 @@ func New(o Options) (*Service, error) {
 		things: map[string]*thing{}, certificates: map[string]*certificate{},
 		policies: map[string]*iotPolicy{}, rules: map[string]*rule{},
 	}
-	s.hook = &hook{
-		service: s, holders: map[string]*session{}, connections: connections{byClient: map[string]Connection{}},
-		throttle: throttle{interval: cmp.Or(o.ConnectInterval, connectInterval), taken: map[string]bool{}},
-		turns:    make(chan struct{}, runtime.GOMAXPROCS(0)),
-	}
+	s.broker = newBroker(s, cmp.Or(o.ConnectInterval, connectInterval))
 	return s, nil
 }
 
 // Start lets devices connect. The registry may be filled before.
-func (s *Service) Start() error { return s.startBroker() }
+func (s *Service) Start() error { return s.broker.start() }
 
 // Address is where devices connect: 127.0.0.1 and the port, for MQTT over mutual
 // TLS, with ALPN or without, and over WebSocket.
-func (s *Service) Address() string { return s.address }
+func (s *Service) Address() string { return s.broker.listener.tcp.Addr().String() }
 
 // RootCA is the PEM of the authority that signed the broker's certificate: what
 // AmazonRootCA1.pem is on AWS.
@@ -149,10 +141,10 @@ func (s *Service) ServerTLS() *tls.Config { return s.ca.serverConfig() }
 // Close ends all connections and stops the broker. Their wills run no rules: it
 // is the broker that goes, not the devices. Further calls do nothing.
 func (s *Service) Close() error {
-	if s.broker == nil || s.closing.Swap(true) {
-		return nil
+	if s.broker.listener != nil && !s.closing.Swap(true) {
+		s.broker.close()
 	}
-	return s.broker.Close()
+	return nil
 }
 
 // EventKind says what happened.
@@ -224,6 +216,9 @@ type Message struct {
 
 	// properties go with it to clients of MQTT 5.
 	properties packets.Properties
+	// expiry is how long it may wait for a client, expires until when; zero for ever.
+	expiry  time.Duration
+	expires time.Time
 	// hops counts the rules that republished it.
 	hops int
 }
@@ -262,8 +257,9 @@ func (s *Service) Publish(ctx context.Context, topic string, payload []byte, qos
 	if err := checkPublish(topic, len(payload), qos); err != nil {
 		return awsapi.Errorf("InvalidRequestException", "%v", err)
 	}
-	if strings.HasPrefix(topic, "$") && !isBasicIngest(topic) {
+	if isReserved(topic) {
 		return &awsapi.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: fmt.Sprintf("topic %q is reserved: shadows and jobs are not here, and only AWS IoT publishes to the others", topic)}
 	}
-	return s.publish(&Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Time: time.Now()})
+	s.publish(&Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, Time: time.Now()})
+	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
@@ -31,67 +30,57 @@ type lifecycleEvent struct {
 // an observer that is no subscriber.
 func (s *Service) WatchLifecycle() { s.lifecycleWatched.Store(true) }
 
-// tell publishes a lifecycle event of a session below $aws/events/, if anybody
+// tell publishes a lifecycle event of a client below $aws/events/, if anybody
 // would get it: a fleet that comes or goes costs twice as much with events.
-func (h *hook) tell(s *session, group string, e lifecycleEvent) {
-	topic := "$aws/events/" + group + "/" + e.EventType + "/" + s.client.ID
-	if strings.ContainsAny(s.client.ID, "+#") || !h.service.heard(topic) {
+func (c *client) tell(group string, e lifecycleEvent) {
+	topic := "$aws/events/" + group + "/" + e.EventType + "/" + c.id
+	if strings.ContainsAny(c.id, "+#") || !c.broker.service.heard(topic) {
 		return
 	}
-	e.ClientID, e.SessionIdentifier, e.PrincipalIdentifier = s.client.ID, s.id, s.principal
+	e.ClientID, e.SessionIdentifier, e.PrincipalIdentifier = c.id, c.sessionID, c.who.id
 	now := time.Now()
 	e.Timestamp = now.UnixMilli()
 	b, err := json.Marshal(e)
-	if err == nil {
-		err = h.service.publish(&Message{Topic: topic, Payload: b, Time: now})
-	}
 	if err != nil {
-		h.service.options.Log.Error("lifecycle event was not published", "topic", topic, "error", err)
+		c.broker.service.options.Log.Error("lifecycle event was not published", "topic", topic, "error", err)
+		return
 	}
+	c.broker.service.publish(&Message{Topic: topic, Payload: b, Time: now})
 }
 
 // heard reports whether a message on a topic would get to a subscriber, a rule, or
 // an observer of lifecycle events.
 func (s *Service) heard(topic string) bool {
-	if s.lifecycleWatched.Load() {
+	if s.lifecycleWatched.Load() || s.broker.router.heard(topic) {
 		return true
 	}
 	s.mu.RLock()
+	defer s.mu.RUnlock()
 	for range s.index.Match(topic) {
-		s.mu.RUnlock()
 		return true
 	}
-	s.mu.RUnlock()
-	found := s.broker.Topics.Subscribers(topic)
-	return len(found.Subscriptions)+len(found.Shared) > 0
+	return false
 }
 
-func (h *hook) tellConnected(s *session) {
-	h.tell(s, "presence", lifecycleEvent{EventType: "connected", IPAddress: s.sourceIP, VersionNumber: &s.version})
+func (c *client) tellConnected() {
+	c.tell("presence", lifecycleEvent{EventType: "connected", IPAddress: c.who.sourceIP, VersionNumber: &c.sessionVersion})
 }
 
-func (h *hook) tellDisconnected(s *session, reason string) {
+func (c *client) tellDisconnected(reason string) {
 	initiated := reason == clientInitiated
-	h.tell(s, "presence", lifecycleEvent{
-		EventType: "disconnected", ClientInitiatedDisconnect: &initiated, DisconnectReason: reason, VersionNumber: &s.version,
+	c.tell("presence", lifecycleEvent{
+		EventType: "disconnected", ClientInitiatedDisconnect: &initiated, DisconnectReason: reason, VersionNumber: &c.sessionVersion,
 	})
 }
 
 // tellRefused tells of a CONNECT that a policy forbids, or whose will it does.
-func (h *hook) tellRefused(s *session) {
-	h.tell(s, "presence", lifecycleEvent{EventType: "connect_failed", ConnectFailureReason: "AUTHORIZATION_FAILED", IPAddress: s.sourceIP})
+func (c *client) tellRefused() {
+	c.tell("presence", lifecycleEvent{EventType: "connect_failed", ConnectFailureReason: "AUTHORIZATION_FAILED", IPAddress: c.who.sourceIP})
 }
 
-// OnUnsubscribed tells of filters that a client does not want any more. Those that
-// go with its connection are none of them.
-func (h *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
-	if s, ok := h.session(cl); ok && !cl.Closed() {
-		h.tellFilters(s, "unsubscribed", pk.Filters, nil)
-	}
-}
-
-// tellFilters tells of those filters whose reason code is none of failure.
-func (h *hook) tellFilters(s *session, eventType string, filters packets.Subscriptions, codes []byte) {
+// tellFilters tells of those filters whose reason code is none of failure. Those that
+// go with their connection are not told of.
+func (c *client) tellFilters(eventType string, filters packets.Subscriptions, codes []byte) {
 	var topics []string
 	for i, f := range filters {
 		if i >= len(codes) || codes[i] < packets.ErrUnspecifiedError.Code {
@@ -99,6 +88,6 @@ func (h *hook) tellFilters(s *session, eventType string, filters packets.Subscri
 		}
 	}
 	if len(topics) > 0 {
-		h.tell(s, "subscriptions", lifecycleEvent{EventType: eventType, Topics: topics})
+		c.tell("subscriptions", lifecycleEvent{EventType: eventType, Topics: topics})
 	}
 }

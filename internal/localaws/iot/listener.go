@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/mochi-mqtt/server/v2/listeners"
 )
 
 const (
@@ -20,8 +18,7 @@ const (
 	acceptPause = 100 * time.Millisecond
 )
 
-// A listener hands connections to mochi-mqtt, whose own listeners neither tell
-// when a connection has wholly ended nor close those that have sent no CONNECT.
+// A listener accepts connections and finds out what they carry.
 type listener struct {
 	tcp net.Listener
 	tls *tls.Config
@@ -30,8 +27,8 @@ type listener struct {
 	log    *slog.Logger
 	// refused is told of who gets no MQTT connection.
 	refused func(error)
-	// ended is told of each connection when mochi-mqtt is done with it.
-	ended func(net.Conn)
+	// serveMQTT speaks MQTT with a client until the connection has ended.
+	serveMQTT func(*transport)
 
 	mu      sync.Mutex
 	closed  bool
@@ -39,13 +36,8 @@ type listener struct {
 	serving sync.WaitGroup
 }
 
-func (l *listener) ID() string              { return "mqtt" }
-func (l *listener) Address() string         { return l.tcp.Addr().String() }
-func (l *listener) Protocol() string        { return "tcp" }
-func (l *listener) Init(*slog.Logger) error { return nil }
-
-// Serve accepts connections until Close.
-func (l *listener) Serve(establish listeners.EstablishFn) {
+// accept accepts connections until close.
+func (l *listener) accept() {
 	for {
 		conn, err := l.tcp.Accept()
 		switch {
@@ -57,11 +49,11 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 			continue
 		}
 		_ = conn.SetDeadline(time.Now().Add(connectTimeout)) // it fails only if the socket is closed
-		l.serve(tls.Server(&socket{Conn: conn}, l.tls), establish)
+		l.serve(tls.Server(&socket{Conn: conn}, l.tls))
 	}
 }
 
-func (l *listener) serve(c *tls.Conn, establish listeners.EstablishFn) {
+func (l *listener) serve(c *tls.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -74,8 +66,7 @@ func (l *listener) serve(c *tls.Conn, establish listeners.EstablishFn) {
 			_ = c.Close()
 			l.refused(err)
 		} else {
-			_ = establish(l.ID(), t) // how a connection ended is OnDisconnect's to tell
-			l.ended(t)
+			l.serveMQTT(t)
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -83,9 +74,9 @@ func (l *listener) serve(c *tls.Conn, establish listeners.EstablishFn) {
 	})
 }
 
-// Close closes the port and all sockets, and waits until the connections have
+// close closes the port and all sockets, and waits until the connections have
 // ended. A word of farewell would wait for clients that read nothing.
-func (l *listener) Close(listeners.CloseFn) {
+func (l *listener) close() {
 	_ = l.tcp.Close()
 	l.mu.Lock()
 	l.closed = true

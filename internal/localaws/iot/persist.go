@@ -41,10 +41,7 @@ type savedPolicy struct {
 func (s *Service) MarshalJSON() ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	out := saved{Retained: s.retained}
-	if s.broker != nil {
-		out.Retained = s.ListRetainedMessages()
-	}
+	out := saved{Retained: s.ListRetainedMessages()}
 	for _, name := range slices.Sorted(maps.Keys(s.things)) {
 		t := s.things[name]
 		out.Things = append(out.Things, savedThing{t.Thing, slices.Sorted(maps.Keys(t.principals))})
@@ -67,7 +64,7 @@ func (s *Service) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// UnmarshalJSON brings a saved registry back; Start, its retained messages.
+// UnmarshalJSON brings a saved registry and the retained messages back.
 func (s *Service) UnmarshalJSON(b []byte) error {
 	var in saved
 	if err := json.Unmarshal(b, &in); err != nil {
@@ -75,7 +72,9 @@ func (s *Service) UnmarshalJSON(b []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.retained = in.Retained
+	for _, m := range in.Retained {
+		s.broker.retained.byTopic[m.Topic] = m
+	}
 	for _, t := range in.Things {
 		s.things[t.Name] = &thing{Thing: t.Thing, principals: set(t.Principals)}
 	}

@@ -154,10 +154,11 @@ func (a republishAction) run(caller policy.Identity, m *Message, env *iotsql.Mes
 	if m.hops >= maxHops {
 		return fmt.Errorf("message was republished %d times already: this looks like a rule that feeds itself", m.hops)
 	}
-	return a.service.publish(&Message{
+	a.service.publish(&Message{
 		Topic: topic, Payload: output, ClientID: m.ClientID, Principal: m.Principal, SourceIP: m.SourceIP,
 		QoS: a.QoS, Time: time.Now(), hops: m.hops + 1,
 	})
+	return nil
 }
 
 type logsAction struct {

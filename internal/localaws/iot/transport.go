@@ -158,7 +158,7 @@ func (l *listener) upgrade(c *tls.Conn, rest net.Conn) (*transport, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.refuse())
 	}
-	upgrader := websocket.Upgrader{Subprotocols: []string{wsconn.Subprotocol}, ReadBufferSize: frameBytes, WriteBufferSize: frameBytes}
+	upgrader := websocket.Upgrader{Subprotocols: subprotocols, ReadBufferSize: frameBytes, WriteBufferSize: frameBytes}
 	ws, err := upgrader.Upgrade(w, request, nil)
 	if err != nil {
 		return nil, errors.Join(err, w.refuse())
@@ -167,13 +167,19 @@ func (l *listener) upgrade(c *tls.Conn, rest net.Conn) (*transport, error) {
 	return &transport{Conn: &closeIsDisconnect{Conn: wsconn.New(ws)}, tls: c, signer: signer}, nil
 }
 
+// subprotocols of a WebSocket: the standard's, and that of AWS's Device SDKs of
+// version 1, for Python and JavaScript.
+var subprotocols = []string{wsconn.Subprotocol, "mqttv3.1"}
+
+func known(subprotocol string) bool { return slices.Contains(subprotocols, subprotocol) }
+
 // judge returns who signed a WebSocket request, or answers with a refusal.
 func (l *listener) judge(w http.ResponseWriter, r *http.Request) (signer Signer, err error) {
 	status := http.StatusForbidden
 	switch {
 	case r.URL.Path != wsconn.Path:
 		status, err = http.StatusNotFound, fmt.Errorf("there is nothing at %q: MQTT over WebSocket is at %s", r.URL.Path, wsconn.Path)
-	case websocket.IsWebSocketUpgrade(r) && !slices.Contains(websocket.Subprotocols(r), wsconn.Subprotocol): // [MQTT-6.0.0-3]
+	case websocket.IsWebSocketUpgrade(r) && !slices.ContainsFunc(websocket.Subprotocols(r), known): // [MQTT-6.0.0-3]
 		status, err = http.StatusBadRequest, fmt.Errorf("the WebSocket request must name the subprotocol %q", wsconn.Subprotocol)
 	default:
 		signer, err = l.verify(r)
