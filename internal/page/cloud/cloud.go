@@ -60,7 +60,8 @@ type Page struct {
 	Options
 	clients
 	history *page.History
-	ctx     context.Context // until the page is not wanted any more
+	handler http.Handler
+	closing <-chan struct{} // closed when the page is no longer wanted
 	ended   sync.WaitGroup
 	// What only Open and then poll use: how far the log was read and what was
 	// counted, when all of the stack was read, and the problems with that.
@@ -98,14 +99,15 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 		return nil, err
 	}
 	p := &Page{
-		Options: o, clients: clientsOf(o.AWS, o.Endpoint), history: page.NewHistory(), ctx: ctx, target: target,
+		Options: o, clients: clientsOf(o.AWS, o.Endpoint), history: page.NewHistory(), closing: ctx.Done(), target: target,
 		logged:   logged{from: time.Now().Add(-lookBack), told: map[string]time.Time{}},
 		troubles: map[string]string{}, known: map[string]*client{}, things: map[string]bool{}, leave: map[string]context.CancelFunc{},
 		filters: slices.Compact(slices.Sorted(slices.Values([]string{target.WillTopic, target.ConnectedTopic, target.ExecutedTopic}))),
 	}
+	p.handler = p.pages(ctx)
 	p.refresh(ctx)
 	for _, filter := range p.filters {
-		if err := p.follow(ctx, []string{filter}, p.receive); err != nil {
+		if err := p.follow(ctx, []string{filter}, func(m device.Message) { p.receive(ctx, m) }); err != nil {
 			return nil, err
 		}
 	}
@@ -113,7 +115,7 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 	p.catchUp(ctx)
 	p.failures(ctx)
 	p.deliveries(ctx)
-	p.ended.Go(p.poll)
+	p.ended.Go(func() { p.poll(ctx) })
 	return p, nil
 }
 
@@ -121,10 +123,14 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 func (p *Page) Wait() { p.ended.Wait() }
 
 // Handler serves the page.
-func (p *Page) Handler() http.Handler {
+func (p *Page) Handler() http.Handler { return p.handler }
+
+// pages makes the handler. What is subscribed to from it ends with ctx.
+func (p *Page) pages(ctx context.Context) http.Handler {
 	return page.New(page.Options{
-		Place: p.Stack + ", " + p.AWS.Region, Address: p.Address, History: p.history, Closing: p.ctx.Done(), Limits: limits,
-		Publish: p.publish, Subscribe: p.subscribe, Unsubscribe: p.unsubscribe,
+		Place: p.Stack + ", " + p.AWS.Region, Address: p.Address, History: p.history, Closing: p.closing, Limits: limits,
+		Publish: p.publish, Unsubscribe: p.unsubscribe,
+		Subscribe: func(_ context.Context, filter string) error { return p.subscribe(ctx, filter) },
 		Stacks: func(context.Context) ([]page.StackState, error) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -148,9 +154,18 @@ func (p *Page) Handler() http.Handler {
 // trouble notes what keeps something from being known, or, without an error, that
 // it is known again. Each trouble is logged once.
 func (p *Page) trouble(source, what string, err error) {
-	if p.ctx.Err() != nil {
+	select {
+	case <-p.closing:
 		return
+	default:
 	}
+	if p.note(source, what, err) && err != nil {
+		p.Log(fmt.Errorf("%s: %w", what, plain(err)))
+	}
+}
+
+// note keeps a trouble, or that it is over, and reports whether that is news.
+func (p *Page) note(source, what string, err error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.troubles[source]
@@ -159,14 +174,11 @@ func (p *Page) trouble(source, what string, err error) {
 	} else {
 		p.troubles[source] = what + ": " + plain(err).Error()
 	}
-	now := p.troubles[source]
-	if now == before {
-		return
-	}
-	if err != nil {
-		p.Log(fmt.Errorf("%s: %w", what, plain(err)))
+	if p.troubles[source] == before {
+		return false
 	}
 	p.changed()
+	return true
 }
 
 // plain is an error in words that are the same each time: without a request's ID.
@@ -250,7 +262,7 @@ const maxFilters = 20
 
 // subscribe has messages on a topic filter come into the history, each once: what
 // an earlier filter gets, too, comes from there.
-func (p *Page) subscribe(_ context.Context, filter string) error {
+func (p *Page) subscribe(ctx context.Context, filter string) error {
 	p.subscribing.Lock()
 	defer p.subscribing.Unlock()
 	p.mu.Lock()
@@ -265,7 +277,7 @@ func (p *Page) subscribe(_ context.Context, filter string) error {
 	case full:
 		return fmt.Errorf("there are %d subscriptions, the most that this page makes: unsubscribe from one", maxFilters)
 	}
-	ctx, cancel := context.WithCancel(p.ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	err := p.follow(ctx, []string{filter}, func(m device.Message) {
 		p.mu.Lock()
 		covered := slices.ContainsFunc(p.filters[:max(0, slices.Index(p.filters, filter))], func(f string) bool { return page.Subscribed(f, m.Topic) })

@@ -560,7 +560,7 @@ func TestLifecycleEventsAreTakenAsTheyCome(t *testing.T) {
 				if strings.HasPrefix(m.Topic, "$") {
 					s.page.presence(m)
 				} else {
-					s.page.receive(m)
+					s.page.receive(t.Context(), m)
 				}
 			}
 			var all []event
@@ -596,7 +596,7 @@ func TestRememberedClientsAreBounded(t *testing.T) {
 	}
 	// Not even payloads that name thousands make the stack's own thing unknown.
 	for i := range maxClients + 100 {
-		p.receive(device.Message{Topic: "t", Payload: will.Payload(fmt.Sprint("invented-", i))})
+		p.receive(t.Context(), device.Message{Topic: "t", Payload: will.Payload(fmt.Sprint("invented-", i))})
 	}
 	if c, ok := p.known[will.ThingName]; !ok || !c.connected || len(p.known) != maxClients {
 		t.Errorf("of the stack's thing is known %+v, of %d clients", c, len(p.known))
@@ -653,11 +653,11 @@ func FuzzMessages(f *testing.F) {
 	query, err := iotsql.Compile(will.SQL(names.WillTopic), will.SQLVersion)
 	must(f, err)
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		p := &Page{history: page.NewHistory(), ctx: t.Context(), known: map[string]*client{}, things: map[string]bool{}}
+		p := &Page{history: page.NewHistory(), known: map[string]*client{}, things: map[string]bool{}}
 		p.target.WillTopic, p.target.ExecutedTopic = names.WillTopic, names.ExecutedTopic
 		p.rules = []rule{{name: names.Rule, account: localaws.Account.ID, query: query}}
 		for _, topic := range []string{names.WillTopic, names.ExecutedTopic} {
-			p.receive(device.Message{Topic: topic, Payload: payload})
+			p.receive(t.Context(), device.Message{Topic: topic, Payload: payload})
 		}
 		p.presence(device.Message{Topic: "$aws/events/presence/connected/x", Payload: payload})
 		for _, e := range failuresOf(string(payload), time.Now()) {
@@ -668,4 +668,27 @@ func FuzzMessages(f *testing.F) {
 			t.Errorf("of two messages, a verdict and a line of the log only %v is told", all)
 		}
 	})
+}
+
+// Who is told of a trouble may ask the page about it.
+func TestALogMayAskThePage(t *testing.T) {
+	t.Parallel()
+	var p *Page
+	var problems []string
+	p = &Page{
+		history: page.NewHistory(), troubles: map[string]string{}, state: page.StackState{Name: "Lastwill"},
+		Options: Options{Log: func(error) {
+			p.mu.Lock() // which would wait for ever if it were held
+			defer p.mu.Unlock()
+			problems = append(problems, p.troubles["counters"])
+		}},
+	}
+	for range 2 {
+		p.trouble("counters", "not counted", io.ErrUnexpectedEOF)
+	}
+	p.trouble("counters", "", nil)
+	p.trouble("counters", "not counted", io.ErrClosedPipe)
+	if want := []string{"not counted: unexpected EOF", "not counted: io: read/write on closed pipe"}; !slices.Equal(problems, want) {
+		t.Errorf("it was told %q, want %q", problems, want)
+	}
 }

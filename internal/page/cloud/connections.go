@@ -89,32 +89,33 @@ func sinceOf(c *iotdataplane.GetConnectionOutput) string {
 	return fmt.Sprintf("connected since %s, keep alive %d s", time.UnixMilli(c.ConnectedSince).Local().Format("2 Jan 15:04:05"), c.KeepAliveDuration)
 }
 
-const (
-	// whileAway is when a client that has left a will is looked for: AWS says itself
-	// that a device may be back by the time that its will arrives (developer guide,
-	// "Lifecycle events", handling client disconnections).
-	whileAway = 2 * time.Second
-	// maxLooks bounds how many are looked for at once: of a site that is lost, the
-	// lifecycle events must tell.
-	maxLooks = 20
-)
+// maxLooks bounds how many clients are looked for at once: of a site that is lost,
+// the lifecycle events must tell.
+const maxLooks = 20
 
 // look asks whether a client whose will came is connected all the same, unless its
-// connections have told since; p.mu is held.
-func (p *Page) look(id string, news int) {
-	if p.client(id).news != news {
+// connections have told since.
+func (p *Page) look(ctx context.Context, id string, news int) {
+	p.mu.Lock()
+	told, asks := p.client(id).news != news, p.looking < maxLooks
+	if !told && asks {
+		p.looking++
+	}
+	p.mu.Unlock()
+	if told {
 		return
 	}
 	var found *iotdataplane.GetConnectionOutput
-	if p.looking < maxLooks {
-		p.looking++
-		p.mu.Unlock()
-		found, _ = p.ask(p.ctx, id) // what cannot be asked, the lifecycle events must tell
-		p.mu.Lock()
+	if asks {
+		found, _ = p.ask(ctx, id) // what cannot be asked, the lifecycle events must tell
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if asks {
 		p.looking--
 	}
 	c := p.client(id)
-	if c.news != news || p.ctx.Err() != nil {
+	if c.news != news || ctx.Err() != nil {
 		return
 	}
 	e := page.Event{Kind: page.Connected, Time: time.Now(), Client: id}

@@ -13,9 +13,6 @@ import (
 	"lastwill/internal/page"
 )
 
-// countLate is how long a minute's count may still grow.
-const countLate = 15 * time.Minute
-
 // The counters of an SNS topic (SNS developer guide, "Monitoring Amazon SNS topics
 // using CloudWatch"). They are of all its subscriptions and all its messages.
 var counters = []struct{ name, says string }{

@@ -14,15 +14,9 @@ import (
 	"lastwill/internal/page"
 )
 
-const (
-	// lookBack is how long before the page began failed actions are shown.
-	lookBack = time.Hour
-	// late is how long after its time an event may still appear in the log.
-	late = time.Minute
-	// maxLogPages bounds what is read at once: a page may have 10,000 events (API
-	// reference, FilterLogEvents).
-	maxLogPages = 3
-)
+// maxLogPages bounds what is read of the log at once: a page may have 10,000 events
+// (API reference, FilterLogEvents).
+const maxLogPages = 3
 
 // logged is how far the log was read.
 type logged struct {

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,9 +38,6 @@ const (
 	maxClients = 10_000
 	// maxHeld is a connection and its end.
 	maxHeld = 2
-	// unordered is the time after which a lifecycle event is a later one whatever its
-	// version says: the version of a client is reset when it was away for an hour.
-	unordered = 20 * time.Minute
 )
 
 // client returns what is known of a client ID; p.mu is held.
@@ -123,7 +121,7 @@ func named(v any) string {
 }
 
 // receive takes a message on one of the stack's topics.
-func (p *Page) receive(m device.Message) {
+func (p *Page) receive(ctx context.Context, m device.Message) {
 	e := message(page.Message, m)
 	e.Client = clientOf(m.Payload)
 	p.mu.Lock()
@@ -141,7 +139,7 @@ func (p *Page) receive(m device.Message) {
 			break
 		}
 		if c := p.client(e.Client); c.copies >= c.wills { // its will is on the way
-			p.later(overtakes, func() { p.take(e) })
+			p.later(ctx, overtakes, func() { p.takeLate(ctx, e) })
 			return
 		}
 	case p.target.ConnectedTopic:
@@ -149,18 +147,25 @@ func (p *Page) receive(m device.Message) {
 			e.Client = p.justConnected(e.Time)
 		}
 		if e.Client == "" { // its lifecycle event may be on the way
-			p.later(claimedWithin, func() {
-				e.Client = p.justConnected(e.Time)
-				p.take(e)
-			})
+			p.later(ctx, claimedWithin, func() { p.takeLate(ctx, e) })
 			return
 		}
 	}
-	p.take(e)
+	p.take(ctx, e)
+}
+
+// takeLate takes a message that waited for what comes on another connection.
+func (p *Page) takeLate(ctx context.Context, e page.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.Client == "" {
+		e.Client = p.justConnected(e.Time)
+	}
+	p.take(ctx, e)
 }
 
 // take tells of a message and of what the rules make of it; p.mu is held.
-func (p *Page) take(e page.Event) {
+func (p *Page) take(ctx context.Context, e page.Event) {
 	p.tell(e)
 	switch {
 	case e.Client == "":
@@ -177,34 +182,22 @@ func (p *Page) take(e page.Event) {
 	}
 	if e.Kind == page.Will && e.Client != "" {
 		news := p.client(e.Client).news
-		p.later(whileAway, func() { p.look(e.Client, news) })
+		p.later(ctx, whileAway, func() { p.look(ctx, e.Client, news) })
 	}
 }
 
-// later does something after a time, unless the page is not wanted any more; p.mu
-// is held, then too.
-func (p *Page) later(d time.Duration, do func()) {
+// later does something after a time, unless ctx ends before.
+func (p *Page) later(ctx context.Context, d time.Duration, do func()) {
 	p.ended.Go(func() {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			p.mu.Lock()
-			defer p.mu.Unlock()
 			do()
-		case <-p.ctx.Done():
+		case <-ctx.Done():
 		}
 	})
 }
-
-const (
-	// connectedWithin is how long after a connection its connected message may come.
-	connectedWithin = 10 * time.Second
-	// claimedWithin is how long it may come before.
-	claimedWithin = time.Second
-	// overtakes is by how much a copy may come before its will, on another connection.
-	overtakes = 300 * time.Millisecond
-)
 
 // justConnected is the only one of our clients that a connected message can be of,
 // or ""; p.mu is held.

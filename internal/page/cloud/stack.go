@@ -61,37 +61,25 @@ type rule struct {
 	unknowable string
 }
 
-const (
-	// every is how often rule, subscriptions and the log of failed actions are read,
-	// and whether the stack has changed.
-	every = 5 * time.Second
-	// countEvery is after how many rounds SNS's counters are read, which are kept by
-	// the minute.
-	countEvery = 12
-	// readEvery is how often all of the stack is.
-	readEvery = time.Minute
-	// roundTime bounds the requests of one round, which nothing else does.
-	roundTime = 30 * time.Second
-	// stackSource is the source of a trouble with all of the stack.
-	stackSource = "stack"
-)
+// stackSource is the source of a trouble with all of the stack.
+const stackSource = "stack"
 
 // poll reads what AWS tells only those who ask.
-func (p *Page) poll() {
+func (p *Page) poll(ctx context.Context) {
 	ticker := time.NewTicker(cmp.Or(p.Every, every))
 	defer ticker.Stop()
 	for n := 1; ; n++ {
 		select {
 		case <-ticker.C:
-		case <-p.ctx.Done():
+		case <-ctx.Done():
 			return
 		}
-		p.round(n%countEvery == 0)
+		p.round(ctx, n%countEvery == 0)
 	}
 }
 
-func (p *Page) round(count bool) {
-	ctx, cancel := context.WithTimeout(p.ctx, roundTime)
+func (p *Page) round(ctx context.Context, count bool) {
+	ctx, cancel := context.WithTimeout(ctx, roundTime)
 	defer cancel()
 	if !p.refresh(ctx) {
 		return
