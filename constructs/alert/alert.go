@@ -9,6 +9,7 @@ import (
 	"net/mail"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
+	"golang.org/x/net/idna"
 
 	"lastwill/constructs/policy"
 	"lastwill/internal/iotsql"
@@ -53,7 +55,8 @@ type Props struct {
 	// SNSTopicName is name and display name of the SNS topic. Required.
 	SNSTopicName string
 	// Emails are the addresses that get the messages, once their owners have
-	// confirmed. Required.
+	// confirmed. Default: none; then subscribe something else to Alert.Topic, or
+	// nobody hears of anything.
 	Emails []string
 	// ExecutedTopic is the MQTT topic that gets a copy of each selected message,
 	// at QoS 0. The rule must not select from it. Required.
@@ -221,9 +224,6 @@ func (p Props) checkSQL() error {
 
 // CheckEmails returns all that is wrong with the addresses of an alert.
 func CheckEmails(addresses []string) error {
-	if len(addresses) == 0 {
-		return errors.New("no e-mail address: an alert that tells nobody is a mistake, give at least one")
-	}
 	var problems []error
 	seen := map[string]bool{}
 	for _, address := range addresses {
@@ -237,10 +237,27 @@ func CheckEmails(addresses []string) error {
 	return errors.Join(problems...)
 }
 
+// checkEmail takes what all mail services reach: a local part in ASCII (RFC 5321,
+// without the extension of RFC 6531) and a domain that DNS can have.
 func checkEmail(s string) error {
+	invalid := fmt.Errorf("e-mail address %q: give one address such as ops@example.com", s)
 	parsed, err := mail.ParseAddress(s)
-	if err != nil || parsed.Address != s || !strings.Contains(s[strings.LastIndex(s, "@"):], ".") {
-		return fmt.Errorf("e-mail address %q: give one address such as ops@example.com", s)
+	if err != nil || parsed.Address != s {
+		return invalid
+	}
+	at := strings.LastIndex(s, "@")
+	local, domain := s[:at], s[at+1:]
+	isASCII := func(s string) bool {
+		return strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0
+	}
+	ascii, err := idna.Lookup.ToASCII(domain)
+	switch {
+	case !isASCII(local):
+		return fmt.Errorf("e-mail address %q: many mail services do not reach it, give one with only ASCII characters before the @", s)
+	case len(local) > 64 || len(ascii) > 253 || err != nil || !strings.Contains(ascii, ".") || strings.HasSuffix(ascii, "."):
+		return invalid
+	case !isASCII(domain):
+		return fmt.Errorf("e-mail address %q: give its domain as DNS has it: %s@%s", s, local, ascii)
 	}
 	return nil
 }

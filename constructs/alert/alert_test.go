@@ -61,9 +61,42 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 			"a wildcard to republish to", func(p *alert.Props) { p.ExecutedTopic = "/lwt/#" },
 			`topic "/lwt/#" has a wildcard: name one topic, without + and #`,
 		},
+		{"no address: something else may be subscribed", func(p *alert.Props) { p.Emails = nil }, ""},
 		{
-			"nobody to tell", func(p *alert.Props) { p.Emails = nil },
-			`no e-mail address: an alert that tells nobody is a mistake, give at least one`,
+			"addresses as people have them", func(p *alert.Props) {
+				p.Emails = []string{"night.shift+iot@sub.example.org", "o'brien@example.com", "a_b-c@xn--mnchen-3ya.example", strings.Repeat("l", 64) + "@example.com"}
+			}, "",
+		},
+		{
+			"a local part that few mail services reach", func(p *alert.Props) { p.Emails = []string{"öps@example.com"} },
+			`e-mail address "öps@example.com": many mail services do not reach it, give one with only ASCII characters before the @`,
+		},
+		{
+			"a domain that DNS has under another name", func(p *alert.Props) { p.Emails = []string{"ops@München.example"} },
+			`e-mail address "ops@München.example": give its domain as DNS has it: ops@xn--mnchen-3ya.example`,
+		},
+		{
+			"a domain of another script", func(p *alert.Props) { p.Emails = []string{"ops@例え.テスト"} },
+			`e-mail address "ops@例え.テスト": give its domain as DNS has it: ops@xn--r8jz45g.xn--zckzah`,
+		},
+		{
+			"a full-width @ and dot", func(p *alert.Props) { p.Emails = []string{"ops＠example.com"} },
+			`e-mail address "ops＠example.com": give one address such as ops@example.com`,
+		},
+		{
+			"domains that DNS cannot have", func(p *alert.Props) {
+				p.Emails = []string{"ops@exa_mple.com", "ops@-a.com", "ops@xn--a.com", "ops@[127.0.0.1]", "ops@example.com.", "ops@a..com"}
+			},
+			`e-mail address "ops@exa_mple.com": give one address such as ops@example.com` + "\n" +
+				`e-mail address "ops@-a.com": give one address such as ops@example.com` + "\n" +
+				`e-mail address "ops@xn--a.com": give one address such as ops@example.com` + "\n" +
+				`e-mail address "ops@[127.0.0.1]": give one address such as ops@example.com` + "\n" +
+				`e-mail address "ops@example.com.": give one address such as ops@example.com` + "\n" +
+				`e-mail address "ops@a..com": give one address such as ops@example.com`,
+		},
+		{
+			"65 characters before the @", func(p *alert.Props) { p.Emails = []string{strings.Repeat("l", 65) + "@example.com"} },
+			`e-mail address "` + strings.Repeat("l", 65) + `@example.com": give one address such as ops@example.com`,
 		},
 		{
 			"a name beside the address", func(p *alert.Props) { p.Emails = []string{"Ops <ops@example.com>"} },

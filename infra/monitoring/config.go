@@ -89,20 +89,24 @@ func ConfigFrom(context map[string]any) (Config, error) {
 	file, list, problems := readEnvironments(context)
 	name, _ := context["environment"].(string)
 	settings, err := settingsOf(list, name, file)
-	problems.add("environment", err)
+	problems.addOf(ContextFile("environment", name), "environment", err)
 	c, more := configFrom(context, origin(file, name), settings)
 	if c.Environment == "" && len(c.Email) == 0 && len(list) > 0 {
 		more.add("environment", fmt.Errorf("none is named: add -c environment=NAME for one in %s", file))
 	}
 	problems.join(more)
-	return c, problems.err()
+	return c, problems.Err()
 }
 
 // configFrom reads the context and, for what that does not say, the settings of
-// the environment that it names.
-func configFrom(context map[string]any, origin string, settings map[string]any) (Config, Problems) {
+// the environment that it names. Others are keys of the context that somebody else
+// reads.
+func configFrom(context map[string]any, origin string, settings map[string]any, others ...string) (Config, Problems) {
 	c := DefaultConfig()
 	r := reader{layers: []layer{newLayer(context, "")}}
+	for _, key := range others {
+		r.layers[0].known[key] = true
+	}
 	r.text("environment", &c.Environment)
 	r.text("environments", new(string)) // readEnvironments has used it
 	r.layers = append(r.layers, newLayer(settings, origin))
@@ -152,14 +156,22 @@ func (c Config) Devices(create bool) ([]device.Thing, error) {
 	var p Problems
 	for _, name := range c.thingNames() {
 		thing, err := c.device(name, create)
-		p.add("certs", err)
+		p.addOf(c.origin(), "certs", err)
 		if file, taken := sameCertificate(things, thing); taken {
-			p.add("certs", fmt.Errorf("%s and %s are the same certificate: give each thing its own",
+			p.addOf(c.origin(), "certs", fmt.Errorf("%s and %s are the same certificate: give each thing its own",
 				keypair.CertificateFile(c.Certs, file), keypair.CertificateFile(c.Certs, name)))
 		}
 		things = append(things, thing)
 	}
-	return things, p.err()
+	return things, p.Err()
+}
+
+// origin is of problems with the files of one environment among several.
+func (c Config) origin() string {
+	if c.Environment == "" {
+		return ""
+	}
+	return "environment " + c.Environment
 }
 
 func (c Config) device(name string, create bool) (device.Thing, error) {
@@ -167,6 +179,10 @@ func (c Config) device(name string, create bool) (device.Thing, error) {
 	var err error
 	if thing.Certificate, err = keypair.OwnCertificate(c.Certs, name); thing.Certificate == "" && err == nil {
 		thing.CSR, err = keypair.Ensure(c.Certs, name, create)
+	}
+	var missing *keypair.MissingError
+	if errors.As(err, &missing) && c.Environment != "" {
+		missing.Command += " -c environment=" + c.Environment
 	}
 	return thing, err
 }
@@ -190,7 +206,7 @@ func (c Config) thingNames() []string {
 }
 
 // Validate returns all that is wrong with the configuration, as Problems.
-func (c Config) Validate() error { return c.problems().err() }
+func (c Config) Validate() error { return c.problems().Err() }
 
 func (c Config) problems() Problems {
 	var p Problems

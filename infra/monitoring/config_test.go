@@ -72,8 +72,12 @@ func TestContextBecomesConfig(t *testing.T) {
 			},
 		},
 		{
-			"what the CDK has in the context for itself",
-			map[string]any{"@aws-cdk/core:validateAgainstDefaultRules": true, "aws:cdk:bundling-stacks": []any{"**"}},
+			"what is nobody's setting here: the CDK's own, and that of a user's other apps",
+			map[string]any{
+				"@aws-cdk/core:validateAgainstDefaultRules": true, "aws:cdk:bundling-stacks": []any{"**"},
+				"acknowledged-issue-numbers": []any{34892.0}, "availability-zones:account=1:region=x": []any{"a"},
+				"colour": "red", "team": "fleet", "vpcId": "vpc-1", "stage": "prod", "": "",
+			},
 			func(*monitoring.Config) {},
 		},
 	}
@@ -128,7 +132,6 @@ func TestEachProblemHasValueAndFix(t *testing.T) {
 		{"above AWS's keep alive", "keepAlive", "1201", `keepAlive: 1201 seconds: AWS IoT Core honours 30 to 1200, use one of these`},
 		{"a misspelled setting", "emial", "me@example.com", `emial: is no setting: did you mean email?`},
 		{"a setting in other letters", "keepalive", "30", `keepalive: is no setting: did you mean keepAlive?`},
-		{"a setting that nothing is like", "colour", "red", `colour: is no setting: the README lists them under Options`},
 		{"part of an account", "account", "1234", `account: "1234" is no AWS account: give its 12 digits, as text`},
 		{"a place that is no region", "region", "Frankfurt", `region: "Frankfurt" is no AWS region: give one such as eu-central-1`},
 		{"a tag without a value", "tags", "team", `tags: team are no tags: give KEY=VALUE, several with commas between, or a JSON object of strings`},
@@ -196,6 +199,47 @@ func TestAllProblemsComeAtOnce(t *testing.T) {
   keepAlive: 5 seconds: AWS IoT Core honours 30 to 1200, use one of these`
 	if got := fmt.Sprint(err); got != want {
 		t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
+	}
+}
+
+// The context is where the CDK CLI found it: a message names the file.
+func TestAProblemNamesTheFileOfItsSetting(t *testing.T) {
+	home, project := t.TempDir(), t.TempDir()
+	t.Setenv("HOME", home)
+	t.Chdir(project)
+	for file, content := range map[string]string{
+		filepath.Join(project, "cdk.json"):          `{"app": "x", "context": {"keepAlive": 5, "emial": "me@example.com", "region": "here"}}`,
+		filepath.Join(project, "cdk.context.json"):  `{"things": "a b", "acknowledged-issue-numbers": [34892]}`,
+		filepath.Join(home, ".cdk.json"):            `{"context": {"willTopic": "#", "things": "c d", "vpc": "x"}}`,
+		filepath.Join(project, "environments.json"): `{"staging": {"removeLogs": 7, "colour": "red", "@aws-cdk/core:x": true}}`,
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := configFrom(map[string]any{
+		"keepAlive": 5.0, "emial": "me@example.com", "things": "a b", "willTopic": "#", "vpc": "x", "acknowledged-issue-numbers": []any{34892.0},
+		"region": "there", "certs": "", "email": "ops@example.com", "environment": "staging", // on the command line
+	})
+	want := `problems with the configuration: 9
+  environments.json: staging: removeLogs: 7 is neither true nor false
+  cdk.json: emial: is no setting: did you mean email?
+  environments.json: staging: @aws-cdk/core:x: is no setting: the README lists them under Options
+  environments.json: staging: colour: is no setting: the README lists them under Options
+  cdk.context.json: things: thing name "a b-staging": use 1 to 128 letters, digits, colons, underscores and hyphens
+  ~/.cdk.json: willTopic: topic "/staging/#" has a wildcard: name one topic, without + and #
+  cdk.json: keepAlive: 5 seconds: AWS IoT Core honours 30 to 1200, use one of these
+  certs: no folder for keys and CSRs: name one, such as certs
+  region: "there" is no AWS region: give one such as eu-central-1`
+	if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := os.WriteFile("cdk.json", []byte(`{"context": {"environment": "stagin"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = configFrom(map[string]any{"environment": "stagin", "email": "ops@example.com"})
+	if want := "\n  cdk.json: environment: \"stagin\" is not in environments.json: did you mean staging?"; !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("err = %v, want %q in it", err, want)
 	}
 }
 

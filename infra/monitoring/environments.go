@@ -28,9 +28,10 @@ type named struct {
 func (n named) isFamily() bool { return strings.HasSuffix(n.name, "*") }
 
 // Environments returns the configurations of the environments in the file, in
-// its order, families left out. What the context sets itself wins. Its error
-// names all problems of all environments at once.
-func Environments(context map[string]any) ([]Config, error) {
+// its order, families left out. What the context sets itself wins; others are keys
+// of the context that the caller reads. Its error names all problems of all
+// environments at once.
+func Environments(context map[string]any, others ...string) ([]Config, error) {
 	file, list, problems := readEnvironments(context)
 	taken := map[string]string{}
 	var configs []Config
@@ -38,7 +39,7 @@ func Environments(context map[string]any) ([]Config, error) {
 		if n.isFamily() {
 			continue
 		}
-		c, found := configFrom(withEnvironment(context, n.name), origin(file, n.name), n.settings)
+		c, found := configFrom(withEnvironment(context, n.name), origin(file, n.name), n.settings, others...)
 		for _, thing := range c.thingNames() {
 			if other, ok := taken[thing]; ok {
 				found.addOf(origin(file, n.name), "things", fmt.Errorf("%q is a thing of the environment %s too: rename one", thing, other))
@@ -51,7 +52,7 @@ func Environments(context map[string]any) ([]Config, error) {
 	if problems == nil && configs == nil {
 		problems.addOf(file, "", errors.New(`it names no environment: give one, such as {"staging": {"email": "ops@example.com"}}`))
 	}
-	return configs, problems.err()
+	return configs, problems.Err()
 }
 
 func withEnvironment(context map[string]any, name string) map[string]any {

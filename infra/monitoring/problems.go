@@ -1,6 +1,7 @@
 package monitoring
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,8 +9,8 @@ import (
 
 // A Problem is something wrong with a setting, or with the file that has it.
 type Problem struct {
-	// Origin is the environments file, and which environment in it. Default: the
-	// CDK context.
+	// Origin is the file that has the setting, and which environment in it. Default:
+	// the command line, or nothing has it.
 	Origin string
 	// Key of the setting. Default: the problem is with all of the file.
 	Key  string
@@ -37,13 +38,6 @@ func (p Problems) about(key string) bool {
 	return slices.ContainsFunc(p, func(p Problem) bool { return p.Key == key })
 }
 
-func (p Problems) err() error {
-	if p == nil {
-		return nil
-	}
-	return p
-}
-
 // add is for a setting of the configuration, wherever it is set.
 func (p *Problems) add(key string, err error) { p.addOf("", key, err) }
 
@@ -56,6 +50,24 @@ func (p *Problems) addOf(origin, key string, err error) {
 	} else if err != nil {
 		p.join(Problems{{origin, key, err.Error()}})
 	}
+}
+
+// Include takes over the problems that are an error, or makes one of it.
+func (p *Problems) Include(err error) {
+	var more Problems
+	if errors.As(err, &more) {
+		p.join(more)
+	} else {
+		p.addOf("", "", err)
+	}
+}
+
+// Err is nil if there is no problem.
+func (p Problems) Err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
 }
 
 // join tells each problem once.

@@ -2,6 +2,7 @@ package monitoring
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,12 +17,24 @@ import (
 // command line.
 type layer struct {
 	values map[string]any
-	origin string          // of a problem with one of its values
-	known  map[string]bool // the keys that mean something here
+	// file is the environments file and which environment in it. Default: the layer
+	// is the CDK context.
+	file  string
+	known map[string]bool // the keys that mean something here
 }
 
-func newLayer(values map[string]any, origin string) layer {
-	return layer{values, origin, map[string]bool{}}
+func newLayer(values map[string]any, file string) layer {
+	return layer{values, file, map[string]bool{}}
+}
+
+func (l layer) isContext() bool { return l.file == "" }
+
+// origin is where one of the layer's values stands.
+func (l layer) origin(key string) string {
+	if l.isContext() {
+		return ContextFile(key, l.values[key])
+	}
+	return l.file
 }
 
 // reader takes settings out of its layers; the first that has one decides.
@@ -45,7 +58,7 @@ func (r *reader) lookup(key string) any {
 func (r *reader) origin(key string) string {
 	for _, l := range r.layers {
 		if l.values[key] != nil {
-			return l.origin
+			return l.origin(key)
 		}
 	}
 	return ""
@@ -55,26 +68,24 @@ func (r *reader) problem(key, format string, args ...any) {
 	r.problems.addOf(r.origin(key), key, fmt.Errorf(format, args...))
 }
 
-// refuseUnknown reports the keys that nothing has asked for.
+// refuseUnknown reports the keys that nothing has asked for. The context is not ours
+// alone: the CDK CLI keeps its own keys there, and ~/.cdk.json is for all of a user's
+// apps. So there only what is nearly one of ours is a mistake.
 func (r *reader) refuseUnknown() {
 	for _, l := range r.layers {
 		known := slices.Sorted(maps.Keys(l.known))
 		for _, key := range slices.Sorted(maps.Keys(l.values)) {
-			if l.known[key] || belongsToCDK(key) {
-				continue
+			meant := nearest.Of(key, known)
+			switch {
+			case l.known[key] || meant == "" && l.isContext():
+			case meant == "":
+				r.problems.addOf(l.origin(key), key, errors.New("is no setting: the README lists them under Options"))
+			default:
+				r.problems.addOf(l.origin(key), key, fmt.Errorf("is no setting: did you mean %s?", meant))
 			}
-			hint := "the README lists them under Options"
-			if meant := nearest.Of(key, known); meant != "" {
-				hint = "did you mean " + meant + "?"
-			}
-			r.problems.addOf(l.origin, key, fmt.Errorf("is no setting: %s", hint))
 		}
 	}
 }
-
-// belongsToCDK tells the keys that the CDK has in the context for itself, such as
-// @aws-cdk/core:validateAgainstDefaultRules.
-func belongsToCDK(key string) bool { return strings.ContainsAny(key, ":/") }
 
 // shown is a value as its user wrote it: a string of the command line, or JSON.
 func shown(value any) string {

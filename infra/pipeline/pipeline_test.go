@@ -146,18 +146,53 @@ func TestAnEnvironmentInAnotherAccountProvesItself(t *testing.T) {
 	}
 }
 
+// One block, in which each problem has its environment and, for a missing CSR, the
+// command that makes it.
 func TestProblemsOfThePipelineComeAtOnce(t *testing.T) {
 	t.Chdir("../..")
+	certs := t.TempDir()
 	_, err := settingsFrom(map[string]any{
 		"repository": "lastwill", "connection": "arn", "pipelineRegion": "here", "environments": testdata + "/environments.json",
-		"certs": t.TempDir(), "wilTopic": "x",
+		"certs": certs, "wilTopic": "x", "brnach": "release", "vpc": "x", "architecture": "arm64",
 	})
-	for _, want := range []string{
-		`repository: "lastwill": give OWNER/NAME`, `connection: "arn": give the ARN`, `pipelineAccount: "": give the 12 digits`,
-		`pipelineRegion: "here": give the region`, `wilTopic`, `lwtThing-dev.csr is missing`,
+	missing := func(environment string) string {
+		return fmt.Sprintf("\n  environment %[2]s: certs: %[1]s/lwtThing-%[2]s.csr is missing: on a workstation, with all settings of this run, "+
+			"npx cdk synth --quiet -c environment=%[2]s makes it and %[1]s/lwtThing-%[2]s.key; then git add -f %[1]s/lwtThing-%[2]s.csr and commit it", certs, environment)
+	}
+	want := `problems with the configuration: 12
+  repository: "lastwill": give OWNER/NAME
+  connection: "arn": give the ARN of a connection: aws codeconnections list-connections prints it
+  pipelineAccount: "": give the 12 digits of the account that the pipeline is in
+  pipelineRegion: "here": give the region that the pipeline is in, such as eu-central-1
+  brnach: is no setting: did you mean branch?
+  wilTopic: is no setting: did you mean willTopic?` +
+		missing("dev") + missing("staging") + missing("production") + `
+  environment dev: architecture: arm64: the pipeline builds for x86_64 only
+  environment staging: architecture: arm64: the pipeline builds for x86_64 only
+  environment production: architecture: arm64: the pipeline builds for x86_64 only`
+	if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAnUnpinnedCLIIsRefused(t *testing.T) {
+	for content, want := range map[string]string{
+		`{"devDependencies": {"aws-cdk": "^2.1148.1"}}`: `package.json has aws-cdk "^2.1148.1": pin an exact version`,
+		`{"devDependencies": {"aws-cdk": "latest"}}`:    `package.json has aws-cdk "latest": pin an exact version`,
+		`{"devDependencies": {"aws-cdk": "2.x"}}`:       `package.json has aws-cdk "2.x": pin an exact version`,
+		`{"devDependencies": {"aws-cdk": ">=2"}}`:       `package.json has aws-cdk ">=2": pin an exact version`,
+		`{}`: `package.json has aws-cdk "": pin an exact version`,
+		``:   "version of the CDK CLI: open package.json: no such file or directory",
+		`{`:  "package.json: unexpected end of JSON input",
 	} {
-		if !strings.Contains(fmt.Sprint(err), want) {
-			t.Errorf("%q is not in:\n%v", want, err)
+		t.Chdir(t.TempDir())
+		if content != "" {
+			if err := os.WriteFile("package.json", []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := settingsFrom(contextOf(nil)); !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%s: err = %v, want %q in it", content, err, want)
 		}
 	}
 }

@@ -2,12 +2,9 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"regexp"
-	"strings"
 
 	"lastwill/constructs/device"
 	"lastwill/constructs/simulator"
@@ -38,6 +35,7 @@ var (
 	repositoryName = regexp.MustCompile(`^[\w.-]+/[\w.-]+$`)
 	branchName     = regexp.MustCompile(`^[\w./-]+$`)
 	connectionARN  = regexp.MustCompile(`^arn:[\w-]+:(codeconnections|codestar-connections):[\w-]+:\d{12}:connection/[\w-]+$`)
+	exactVersion   = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 	accountID      = regexp.MustCompile(`^\d{12}$`)
 	regionName     = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
 )
@@ -46,8 +44,11 @@ var (
 // Its error names all problems at once.
 func settingsFrom(context map[string]any) (settings, error) {
 	s := settings{branch: "main"}
-	rest := maps.Clone(context)
-	var problems []error
+	var problems monitoring.Problems
+	problem := func(origin, key, format string, args ...any) {
+		problems = append(problems, monitoring.Problem{Origin: origin, Key: key, Text: fmt.Sprintf(format, args...)})
+	}
+	var own []string
 	for _, key := range []struct {
 		name    string
 		into    *string
@@ -60,20 +61,21 @@ func settingsFrom(context map[string]any) (settings, error) {
 		{"pipelineAccount", &s.account, accountID, "give the 12 digits of the account that the pipeline is in"},
 		{"pipelineRegion", &s.region, regionName, "give the region that the pipeline is in, such as eu-central-1"},
 	} {
-		if value, ok := rest[key.name]; ok {
+		value, ok := context[key.name]
+		if ok {
 			*key.into = fmt.Sprint(value)
 		}
-		delete(rest, key.name)
+		own = append(own, key.name)
 		if !key.pattern.MatchString(*key.into) {
-			problems = append(problems, fmt.Errorf("%s: %q: %s", key.name, *key.into, key.fix))
+			problem(monitoring.ContextFile(key.name, value), key.name, "%q: %s", *key.into, key.fix)
 		}
 	}
-	configs, err := monitoring.Environments(rest)
-	problems = append(problems, err)
+	configs, err := monitoring.Environments(context, own...)
+	problems.Include(err)
 	for _, c := range configs {
 		// Keys stay with the devices; their CSRs are committed.
 		devices, err := c.Devices(false)
-		problems = append(problems, err)
+		problems.Include(err)
 		if c.Account != "" && c.Account != s.account {
 			// The pipeline's check may not act in another account: there the deployment
 			// proves itself.
@@ -81,15 +83,14 @@ func settingsFrom(context map[string]any) (settings, error) {
 		}
 		s.environments = append(s.environments, environment{c, devices})
 	}
-	if s.cli, err = pinnedCLI(); err != nil {
-		problems = append(problems, err)
-	}
+	s.cli, err = pinnedCLI()
+	problems.Include(err)
 	for _, e := range s.environments {
 		if e.config.Architecture == simulator.ARM {
-			problems = append(problems, fmt.Errorf("environment %s: architecture %s: the pipeline builds for %s only", e.config.Environment, simulator.ARM, simulator.X86))
+			problem("environment "+e.config.Environment, "architecture", "%s: the pipeline builds for %s only", simulator.ARM, simulator.X86)
 		}
 	}
-	return s, errors.Join(problems...)
+	return s, problems.Err()
 }
 
 // pinnedCLI is the version of the CDK CLI in package.json.
@@ -103,7 +104,7 @@ func pinnedCLI() (string, error) {
 		return "", fmt.Errorf("package.json: %w", err)
 	}
 	version := p.DevDependencies["aws-cdk"]
-	if version == "" || strings.ContainsAny(version, "^~*x") {
+	if !exactVersion.MatchString(version) {
 		return "", fmt.Errorf("package.json has aws-cdk %q: pin an exact version", version)
 	}
 	return version, nil

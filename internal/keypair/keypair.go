@@ -20,6 +20,7 @@ import (
 
 	"lastwill/internal/cli"
 	"lastwill/internal/pemfile"
+	"lastwill/internal/shell"
 )
 
 // maxCommonName is the longest common name of an X.509 subject (RFC 5280,
@@ -34,6 +35,17 @@ func CSRFile(dir, thing string) string { return fileOf(dir, thing, ".csr") }
 
 func fileOf(dir, thing, ending string) string { return filepath.Join(dir, thing+ending) }
 
+// A MissingError is a CSR that is not there and may not be made here.
+type MissingError struct {
+	// CSR and Key are the files that Command makes.
+	CSR, Key, Command string
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s is missing: on a workstation, with all settings of this run, %s makes it and %s; then git add -f %s and commit it",
+		e.CSR, e.Command, e.Key, shell.Quote(e.CSR))
+}
+
 // Ensure returns the CSR of a thing in PEM. With create it makes what is missing:
 // an ECDSA P-256 key, and a CSR for it. Files that exist are never changed, and
 // are an error if they are damaged or do not belong together. A CSR alone is
@@ -44,8 +56,7 @@ func Ensure(dir, thing string, create bool) (csrPEM string, err error) {
 	case missing && create:
 		csr, err = makeCSR(dir, thing)
 	case missing:
-		return "", fmt.Errorf("%s is missing: run npx cdk synth with the same settings on a workstation, which makes %s and this CSR, and commit the CSR (git add -f)",
-			CSRFile(dir, thing), KeyFile(dir, thing))
+		return "", &MissingError{CSR: CSRFile(dir, thing), Key: KeyFile(dir, thing), Command: "npx cdk synth --quiet"}
 	}
 	if err != nil {
 		return "", err

@@ -139,8 +139,8 @@ func TestEnsureRefuses(t *testing.T) {
 		create   bool
 		want     string
 	}{
-		{"a missing CSR on a build machine", "", "", false, "lwtThing.csr is missing: run npx cdk synth"},
-		{"a key without CSR on a build machine", keyPEM(p256), "", false, "lwtThing.csr is missing: run npx cdk synth"},
+		{"a missing CSR on a build machine", "", "", false, "lwtThing.csr is missing: on a workstation, with all settings of this run, npx cdk synth --quiet makes it"},
+		{"a key without CSR on a build machine", keyPEM(p256), "", false, "lwtThing.csr is missing: on a workstation, with all settings of this run, npx cdk synth --quiet makes it"},
 		{"a CSR of another key", keyPEM(otherP256), csrPEM(p256), true, "was not made from"},
 		{"a CSR of another kind of key", keyPEM(rsa1024), csrPEM(p256), true, "was not made from"},
 		{"an empty key file", "\n", csrPEM(p256), true, "lwtThing.key is empty"},

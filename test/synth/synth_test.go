@@ -101,7 +101,7 @@ func TestMistakesStopSynthesisWithoutAStackTrace(t *testing.T) {
 			[]string{"CI=true"},
 			[]string{"email=ops@example.com", "certs=" + certs},
 			`lastwill: error: problems with the configuration: 1
-  certs: ` + certs + `/lwtThing.csr is missing: run npx cdk synth with the same settings on a workstation, which makes ` + certs + `/lwtThing.key and this CSR, and commit the CSR (git add -f)
+  certs: ` + certs + `/lwtThing.csr is missing: on a workstation, with all settings of this run, npx cdk synth --quiet makes it and ` + certs + `/lwtThing.key; then git add -f ` + certs + `/lwtThing.csr and commit it
 `,
 		},
 	}
@@ -196,7 +196,7 @@ func cdk(t *testing.T, env []string, args ...string) result {
 	}
 	cmd := exec.CommandContext(t.Context(), cli, append(args, "--no-notices", "--no-color")...)
 	cmd.Dir = root
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), misleading), "CDK_DISABLE_CLI_TELEMETRY=1")
+	cmd.Env = workstation()
 	cmd.Env = append(cmd.Env, env...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
@@ -206,6 +206,11 @@ func cdk(t *testing.T, env []string, args ...string) result {
 		t.Fatal(err)
 	}
 	return result{cmd.ProcessState.ExitCode(), output.String()}
+}
+
+// workstation is the environment of one without AWS.
+func workstation() []string {
+	return append(slices.DeleteFunc(os.Environ(), misleading), "CDK_DISABLE_CLI_TELEMETRY=1")
 }
 
 // misleading are variables of the machine that runs the tests, which would
