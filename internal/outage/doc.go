@@ -32,8 +32,8 @@
 //     would take each other for dead.
 //   - All changes of a sweep go into one mail, and mails take tokens from a Bucket. Without a
 //     token, changes wait for the next one. Nothing is dropped.
-//   - Ten losses within ten minutes, and connected at each look: two devices probably share a
-//     client ID. One mail says so.
+//   - Ten losses within ten minutes, and never offline for the grace time: two devices
+//     probably share a client ID. One mail says so.
 //
 // The package knows neither AWS nor the time. Its caller hands in the clock, the
 // queue of events, the table, a way to ask about connections, and a way to tell people.

@@ -140,11 +140,16 @@ func judgeConnected(i Item, settled, now time.Time) (Item, Verdict, string) {
 	if i.State == Waiting && i.Losses < 2 && !i.Shared {
 		return i, Drop, "connected again"
 	}
-	i.Due = settled
+	return unsettled(i, settled, "connected, but not yet for the grace time")
+}
+
+// unsettled waits until a connection, or its absence, has lasted for the grace time.
+func unsettled(i Item, until time.Time, why string) (Item, Verdict, string) {
+	i.Due = until
 	if i.State == Waiting && i.Losses >= SharedLosses && !i.Shared {
-		return i, Share, "lost many times, and connected at each look"
+		return i, Share, "lost many times, and back each time"
 	}
-	return i, Keep, "connected, but not yet for the grace time"
+	return i, Keep, why
 }
 
 func judgeDisconnected(i Item, a Answer, now time.Time, grace time.Duration) (Item, Verdict, string) {
@@ -154,8 +159,7 @@ func judgeDisconnected(i Item, a Answer, now time.Time, grace time.Duration) (It
 	}
 	i.Since = a.Since
 	if over := a.Since.Add(grace); over.After(now) {
-		i.Due = over
-		return i, Keep, "offline, but not yet for the grace time"
+		return unsettled(i, over, "offline, but not yet for the grace time")
 	}
 	return offline(i, now, "offline for the grace time")
 }
