@@ -63,6 +63,9 @@ type Props struct {
 	ExecutedTopic string
 	// MessageFormat of the SNS action. Default: RAW, the payload as it is.
 	MessageFormat MessageFormat
+	// Confirmed leaves out the SNS action: constructs/outage publishes to the topic, once a
+	// loss is confirmed. Default: each selected message goes to the topic.
+	Confirmed bool
 	// KeepErrorLog keeps the log of failed actions when the stack is deleted.
 	// Default: it is deleted with the stack.
 	KeepErrorLog bool
@@ -118,57 +121,50 @@ func (a *Alert) addTopic(scope constructs.Construct, props Props) {
 // the role while it creates the rule (developer guide, "Granting an AWS IoT rule
 // the access it requires").
 func (a *Alert) addRole(scope constructs.Construct, props Props) {
-	stack := awscdk.Stack_Of(scope)
 	iot := policy.Prefix(scope, "iot")
+	var statements []any
+	if !props.Confirmed {
+		statements = append(statements, policy.Allow(a.Topic.TopicArn(), "sns:Publish"))
+	}
+	statements = append(statements,
+		policy.Allow(jsii.String(iot+"topic/"+props.ExecutedTopic), "iot:Publish"),
+		// Developer guide, "CloudWatch Logs" rule action, requirements.
+		policy.Allow(a.ErrorLog.AttrArn(), "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"),
+	)
 	a.Role = awsiam.NewCfnRole(scope, jsii.String("lwtRuleRole"), &awsiam.CfnRoleProps{
-		Description: jsii.String("Actions of the topic rule " + props.RuleName),
-		AssumeRolePolicyDocument: policy.Document(map[string]any{
-			"Effect":    "Allow",
-			"Action":    "sts:AssumeRole",
-			"Principal": map[string]any{"Service": "iot.amazonaws.com"},
-			// Against the confused deputy: no other account's rule may borrow the role
-			// (developer guide, "Cross-service confused deputy prevention").
-			"Condition": map[string]any{
-				"StringEquals": map[string]any{"aws:SourceAccount": stack.Account()},
-				"ArnEquals":    map[string]any{"aws:SourceArn": iot + "rule/" + props.RuleName},
-			},
-		}),
+		Description:              jsii.String("Actions of the topic rule " + props.RuleName),
+		AssumeRolePolicyDocument: RuleTrust(scope, props.RuleName),
 		Policies: []any{&awsiam.CfnRole_PolicyProperty{
-			PolicyName: jsii.String("RuleActions"),
-			PolicyDocument: policy.Document(
-				policy.Allow(a.Topic.TopicArn(), "sns:Publish"),
-				policy.Allow(jsii.String(iot+"topic/"+props.ExecutedTopic), "iot:Publish"),
-				// Developer guide, "CloudWatch Logs" rule action, requirements.
-				policy.Allow(a.ErrorLog.AttrArn(), "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"),
-			),
+			PolicyName:     jsii.String("RuleActions"),
+			PolicyDocument: policy.Document(statements...),
 		}},
+	})
+}
+
+// RuleTrust lets one topic rule of the stack's account use a role.
+func RuleTrust(scope constructs.Construct, rule string) map[string]any {
+	return policy.Document(map[string]any{
+		"Effect":    "Allow",
+		"Action":    "sts:AssumeRole",
+		"Principal": map[string]any{"Service": "iot.amazonaws.com"},
+		// Against the confused deputy: no other account's rule may borrow the role
+		// (developer guide, "Cross-service confused deputy prevention").
+		"Condition": map[string]any{
+			"StringEquals": map[string]any{"aws:SourceAccount": awscdk.Stack_Of(scope).Account()},
+			"ArnEquals":    map[string]any{"aws:SourceArn": policy.Prefix(scope, "iot") + "rule/" + rule},
+		},
 	})
 }
 
 func (a *Alert) addRule(scope constructs.Construct, props Props) {
 	role := a.Role.AttrArn()
-	format := props.MessageFormat
-	if format == "" {
-		format = RAW
-	}
 	a.Rule = awsiot.NewCfnTopicRule(scope, jsii.String("Rule"), &awsiot.CfnTopicRuleProps{
 		RuleName: jsii.String(props.RuleName),
 		TopicRulePayload: &awsiot.CfnTopicRule_TopicRulePayloadProperty{
 			Sql:              jsii.String(props.SQL),
 			AwsIotSqlVersion: jsii.String(will.SQLVersion),
 			Description:      description(props),
-			Actions: []any{
-				&awsiot.CfnTopicRule_ActionProperty{Sns: &awsiot.CfnTopicRule_SnsActionProperty{
-					TargetArn:     a.Topic.TopicArn(),
-					RoleArn:       role,
-					MessageFormat: jsii.String(string(format)),
-				}},
-				&awsiot.CfnTopicRule_ActionProperty{Republish: &awsiot.CfnTopicRule_RepublishActionProperty{
-					Topic:   jsii.String(props.ExecutedTopic),
-					RoleArn: role,
-					Qos:     jsii.Number(0),
-				}},
-			},
+			Actions:          a.actions(props),
 			ErrorAction: &awsiot.CfnTopicRule_ActionProperty{CloudwatchLogs: &awsiot.CfnTopicRule_CloudwatchLogsActionProperty{
 				LogGroupName: a.ErrorLog.Ref(),
 				RoleArn:      role,
@@ -177,6 +173,27 @@ func (a *Alert) addRule(scope constructs.Construct, props Props) {
 	})
 	// AWS IoT tries the role while it creates the rule, even a disabled one.
 	a.Rule.AddResourceDependency(a.Role, nil)
+}
+
+func (a *Alert) actions(props Props) []any {
+	role := a.Role.AttrArn()
+	var actions []any
+	if !props.Confirmed {
+		format := props.MessageFormat
+		if format == "" {
+			format = RAW
+		}
+		actions = append(actions, &awsiot.CfnTopicRule_ActionProperty{Sns: &awsiot.CfnTopicRule_SnsActionProperty{
+			TargetArn:     a.Topic.TopicArn(),
+			RoleArn:       role,
+			MessageFormat: jsii.String(string(format)),
+		}})
+	}
+	return append(actions, &awsiot.CfnTopicRule_ActionProperty{Republish: &awsiot.CfnTopicRule_RepublishActionProperty{
+		Topic:   jsii.String(props.ExecutedTopic),
+		RoleArn: role,
+		Qos:     jsii.Number(0),
+	}})
 }
 
 func description(props Props) *string {

@@ -62,29 +62,50 @@ func NewAlarms(scope constructs.Construct, id string, props AlarmsProps) []awscl
 		panic(err)
 	}
 	scope = constructs.NewConstruct(scope, jsii.String(id))
-	stack := awscdk.Stack_Of(scope)
-	prefix := policy.Prefix(scope, "cloudwatch") + "alarm:"
 	actions := []any{props.Topic.TopicArn()}
 	var made []awscloudwatch.CfnAlarm
-	var arns []string
+	var names []string
 	for _, a := range alarms {
 		name := props.RuleName + "-" + a.metric
 		made = append(made, awscloudwatch.NewCfnAlarm(scope, jsii.String(a.metric), a.props(name, props.RuleName, actions)))
+		names = append(names, name)
+	}
+	LetAlarmsPublish(props.Topic, names)
+	return made
+}
+
+// LetAlarmsPublish lets alarms of the stack, by their names, publish to an SNS topic. The topic's
+// own policy refuses all but TLS, and with it went SNS's default one, which lets
+// the account's alarms publish.
+func LetAlarmsPublish(topic awssns.Topic, names []string) {
+	stack := awscdk.Stack_Of(topic)
+	prefix := policy.Prefix(topic, "cloudwatch") + "alarm:"
+	var arns []string
+	for _, name := range names {
 		arns = append(arns, prefix+name)
 	}
-	// The topic's own policy refuses all but TLS, and with it went SNS's default one,
-	// which lets the account's alarms publish.
-	props.Topic.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+	topic.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
 		Sid:        jsii.String("AllowAlarms"),
 		Principals: &[]awsiam.IPrincipal{awsiam.NewServicePrincipal(jsii.String("cloudwatch.amazonaws.com"), nil)},
 		Actions:    jsii.Strings("sns:Publish"),
-		Resources:  &[]*string{props.Topic.TopicArn()},
+		Resources:  &[]*string{topic.TopicArn()},
 		Conditions: &map[string]any{
 			"StringEquals": map[string]any{"aws:SourceAccount": stack.Account()},
 			"ArnEquals":    map[string]any{"aws:SourceArn": arns},
 		},
 	}))
-	return made
+}
+
+// RuleMetric is a metric of a topic rule's actions, over all of them: the names of ActionType's
+// values are not documented.
+func RuleMetric(metric, rule string) []any {
+	return []any{&awscloudwatch.CfnAlarm_MetricDataQueryProperty{
+		Id:         jsii.String("all"),
+		Label:      jsii.String(metric),
+		Expression: jsii.String(fmt.Sprintf(`SELECT SUM(%s) FROM SCHEMA("AWS/IoT", ActionType, RuleName) WHERE RuleName = '%s'`, metric, rule)),
+		Period:     jsii.Number(alarmSeconds),
+		ReturnData: jsii.Bool(true),
+	}}
 }
 
 func (a alarm) props(name, rule string, actions []any) *awscloudwatch.CfnAlarmProps {
@@ -99,14 +120,7 @@ func (a alarm) props(name, rule string, actions []any) *awscloudwatch.CfnAlarmPr
 		TreatMissingData: jsii.String("notBreaching"),
 	}
 	if a.perAction {
-		// The names of ActionType's values are not documented, so the alarm asks for all.
-		p.Metrics = []any{&awscloudwatch.CfnAlarm_MetricDataQueryProperty{
-			Id:         jsii.String("all"),
-			Label:      jsii.String(a.metric),
-			Expression: jsii.String(fmt.Sprintf(`SELECT SUM(%s) FROM SCHEMA("AWS/IoT", ActionType, RuleName) WHERE RuleName = '%s'`, a.metric, rule)),
-			Period:     jsii.Number(alarmSeconds),
-			ReturnData: jsii.Bool(true),
-		}}
+		p.Metrics = RuleMetric(a.metric, rule)
 		return p
 	}
 	p.Namespace, p.MetricName = jsii.String("AWS/IoT"), jsii.String(a.metric)

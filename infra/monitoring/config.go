@@ -13,6 +13,7 @@ import (
 	"lastwill/constructs/check"
 	"lastwill/constructs/device"
 	"lastwill/constructs/health"
+	"lastwill/constructs/outage"
 	"lastwill/constructs/simulator"
 	"lastwill/internal/keypair"
 	"lastwill/internal/will"
@@ -51,13 +52,17 @@ type Config struct {
 	RemoveLogs bool
 	// Approval has a pipeline ask a person before it deploys. Default: false.
 	Approval bool
+	// Grace turns on confirmed alerts: it is how long a device must be offline before
+	// people are told. In the settings: a duration with its unit, 60s to 15m. Default: every will is
+	// mailed as it came.
+	Grace time.Duration
 	// Check has every deployment proved by an end-to-end check, and rolled back if
 	// the check fails. Default: false.
 	Check bool
 	// CheckLimit is for how long the check is tried. In the settings: whole seconds.
 	// Default: two minutes.
 	CheckLimit time.Duration
-	// Architecture of the check's function. Default: x86_64.
+	// Architecture of the functions. Default: x86_64.
 	Architecture simulator.Architecture
 	// Alarms tell the same addresses when an alert may not have been sent. Default: true.
 	Alarms bool
@@ -122,6 +127,7 @@ func configFrom(context map[string]any, origin string, settings map[string]any, 
 	r.pairs("tags", &c.Tags)
 	r.flag("removeLogs", &c.RemoveLogs)
 	r.flag("approval", &c.Approval)
+	r.duration("grace", &c.Grace)
 	r.flag("check", &c.Check)
 	r.seconds("checkLimit", &c.CheckLimit)
 	r.text("architecture", (*string)(&c.Architecture))
@@ -242,6 +248,12 @@ func (c Config) problems() Problems {
 	if c.CheckLimit < check.MinLimit || c.CheckLimit > check.MaxLimit {
 		p.add("checkLimit", fmt.Errorf("%d seconds: give %d to %d", c.CheckLimit/time.Second, check.MinLimit/time.Second, check.MaxLimit/time.Second))
 	}
+	if c.Grace != 0 {
+		p.add("grace", outage.CheckGrace(c.Grace))
+		if c.Check {
+			p.add("grace", errors.New("the check waits for the mail of every will, and with a grace time there is none: leave out grace or check"))
+		}
+	}
 	p.add("architecture", c.Architecture.Validate())
 	p.add("tags", checkTags(c.Tags))
 	if c.Account != "" && !account.MatchString(c.Account) {
@@ -278,6 +290,12 @@ func (c Config) checkCount() error {
 	}
 	if c.Dashboard {
 		room -= health.DashboardResources
+	}
+	if c.Grace != 0 {
+		room -= outage.Resources
+		if c.Alarms {
+			room -= outage.AlarmResources + len(c.Email)
+		}
 	}
 	if fit := max(0, room/device.ResourcesPerThing); len(c.Things) > fit {
 		return fmt.Errorf("%d things: a stack of %d resources has room for %d: spread them over several environments, or use fleet provisioning (AWS::IoT::ProvisioningTemplate)",

@@ -71,6 +71,8 @@ func TestContextBecomesConfig(t *testing.T) {
 				c.Alarms, c.Dashboard = false, false
 			},
 		},
+		{"the shortest grace time", map[string]any{"grace": "60s"}, func(c *monitoring.Config) { c.Grace = time.Minute }},
+		{"the longest grace time", map[string]any{"grace": "15m"}, func(c *monitoring.Config) { c.Grace = 15 * time.Minute }},
 		{
 			"what is nobody's setting here: the CDK's own, and that of a user's other apps",
 			map[string]any{
@@ -140,6 +142,14 @@ func TestEachProblemHasValueAndFix(t *testing.T) {
 		{"a tag that IAM does not take", "tags", "team=a&b", `tags: value "a&b" of team: use at most 256 letters, digits, spaces and _ . : / = + - @`},
 		{"neither yes nor no", "removeLogs", "perhaps", `removeLogs: perhaps is neither true nor false`},
 		{"no folder for keys", "certs", "", `certs: no folder for keys and CSRs: name one, such as certs`},
+		{"a grace time without a unit", "grace", "180", `grace: "180": give a duration with its unit, 60s to 15m, such as 3m`},
+		{"a grace time that is none", "grace", "soon", `grace: "soon": give a duration with its unit, 60s to 15m, such as 3m`},
+		{"a grace time of nothing", "grace", "0s", `grace: "0s": give a duration with its unit, 60s to 15m, such as 3m`},
+		{"an empty grace time", "grace", "", `grace: "": give a duration with its unit, 60s to 15m, such as 3m`},
+		{"a grace time before it began", "grace", "-3m", `grace: "-3m0s": give a duration from 60s to 15m in whole seconds, such as 3m`},
+		{"below the shortest grace time", "grace", "59s", `grace: "59s": give a duration from 60s to 15m in whole seconds, such as 3m`},
+		{"above the longest grace time", "grace", "15m1s", `grace: "15m1s": give a duration from 60s to 15m in whole seconds, such as 3m`},
+		{"a part of a second of grace time", "grace", "60500ms", `grace: "1m0.5s": give a duration from 60s to 15m in whole seconds, such as 3m`},
 		{"keep alive with a unit", "keepAlive", "30s", `keepAlive: 30s is no number of seconds: give a whole number, such as 30`},
 	}
 	for _, c := range cases {
@@ -164,13 +174,15 @@ func TestOddValuesAreShownAsTheyWereWritten(t *testing.T) {
 		"willTopic":   []any{"a"},
 		"keepAlive":   map[string]any{"seconds": []any{30.0}},
 		"certs":       nil,
+		"grace":       180.0,
 	})
-	want := `problems with the configuration: 5
+	want := `problems with the configuration: 6
   environment: 7 is not a text: put it in quotes
   email: {"to":"ops@example.com"} is not a list: give one value, several with commas between, or a JSON list of strings
   things: [1,null] is not a list: give one value, several with commas between, or a JSON list of strings
   willTopic: ["a"] is not a text: put it in quotes
-  keepAlive: {"seconds":[30]} is no number of seconds: give a whole number, such as 30`
+  keepAlive: {"seconds":[30]} is no number of seconds: give a whole number, such as 30
+  grace: "180": give a duration with its unit, 60s to 15m, such as 3m`
 	if got := fmt.Sprint(err); got != want {
 		t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
 	}

@@ -14,6 +14,7 @@ import (
 	"lastwill/constructs/check"
 	"lastwill/constructs/device"
 	"lastwill/constructs/health"
+	"lastwill/constructs/outage"
 	"lastwill/infra/monitoring"
 	"lastwill/internal/will"
 )
@@ -50,6 +51,8 @@ func TestInvariants(t *testing.T) {
 		{"nothing is retained", nothingRetained},
 		{"the check comes last and goes first", checkComesLast},
 		{"the count of resources is as computed", countIsAsComputed},
+		{"confirmed alerts do what they do and no more", alerterMayNoMore},
+		{"confirmed alerts hear wills before the topic stops to", outageRuleComesFirst},
 	}
 	for name, c := range variants {
 		parsed := parse(t, synth(t, c))
@@ -76,7 +79,7 @@ func noWildcards(t *testing.T, tpl template, c monitoring.Config) {
 			seen++
 			for _, key := range []string{"Action", "Resource"} {
 				for _, text := range texts(s[key]) {
-					excepted := isCheck(id) && checkMay(texts(s["Action"]), text, own)
+					excepted := isCheck(id) && checkMay(texts(s["Action"]), text, own) || isOutage(id) && alerterMay(texts(s["Action"]), text)
 					if strings.ContainsAny(text, "*?") && !excepted {
 						t.Errorf("%s: %s %s", id, key, text)
 					}
@@ -94,12 +97,25 @@ func noWildcards(t *testing.T, tpl template, c monitoring.Config) {
 	if c.Alarms {
 		want++
 	}
+	if c.Grace != 0 {
+		want += 3 + 6 - 1 // the rule's role and the function's; the first rule no longer publishes
+		if c.Alarms {
+			want += 2
+		}
+	}
 	if seen != want {
 		t.Errorf("%d statements seen, want %d: IoT policy, trust, permissions, topic policy, and trust and permissions of the check", seen, want)
 	}
 }
 
 func isCheck(id string) bool { return strings.HasPrefix(id, "Check") }
+
+func isOutage(id string) bool { return strings.HasPrefix(id, "Outage") }
+
+// alerterMay ask about any client: nobody knows their IDs before.
+func alerterMay(actions []string, resource string) bool {
+	return slices.Equal(actions, []string{"iot:GetConnection"}) && strings.HasSuffix(resource, ":client/*")
+}
 
 // checkMay is what the check's role may have with a wildcard: what is its own by
 // name, certificates, whose names nobody knows before, and actions for which AWS
@@ -132,7 +148,9 @@ func checkComesLast(t *testing.T, tpl template, c monitoring.Config) {
 		case "Custom::EndToEndCheck":
 			needs = []string{"AWS::Lambda::Function", "AWS::IoT::Policy", "AWS::IoT::TopicRule", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::Logs::LogGroup"}
 		case "AWS::Lambda::Function":
-			needs = []string{"AWS::IAM::Role", "AWS::Logs::LogGroup"}
+			if isCheck(id) {
+				needs = []string{"AWS::IAM::Role", "AWS::Logs::LogGroup"}
+			}
 		}
 		for _, need := range needs {
 			seen++
@@ -166,7 +184,8 @@ func namesCarryEnvironment(t *testing.T, tpl template, c monitoring.Config) {
 		}
 		for _, s := range statements(r.Properties) {
 			for _, arn := range texts(s["Resource"]) {
-				if strings.HasPrefix(arn, "arn:") && !strings.Contains(arn, "${iot:") && !strings.Contains(arn, c.Environment) {
+				anyClient := isOutage(id) && alerterMay(texts(s["Action"]), arn)
+				if strings.HasPrefix(arn, "arn:") && !strings.Contains(arn, "${iot:") && !strings.Contains(arn, c.Environment) && !anyClient {
 					t.Errorf("%s: resource %s", id, arn)
 				}
 			}
@@ -222,8 +241,12 @@ func ruleDependsOnPermissions(t *testing.T, tpl template, _ monitoring.Config) {
 
 func roleTrustsRuleOnly(t *testing.T, tpl template, c monitoring.Config) {
 	for id, r := range tpl.Resources {
-		if r.Type != "AWS::IAM::Role" || isCheck(id) {
+		if r.Type != "AWS::IAM::Role" || isCheck(id) || strings.HasPrefix(id, "OutageRole") {
 			continue
+		}
+		rule := c.Names().Rule
+		if isOutage(id) {
+			rule = c.Names().OutageRule
 		}
 		want := []any{map[string]any{
 			"Effect":    "Allow",
@@ -231,7 +254,7 @@ func roleTrustsRuleOnly(t *testing.T, tpl template, c monitoring.Config) {
 			"Principal": map[string]any{"Service": "iot.amazonaws.com"},
 			"Condition": map[string]any{
 				"StringEquals": map[string]any{"aws:SourceAccount": "<AWS::AccountId>"},
-				"ArnEquals":    map[string]any{"aws:SourceArn": "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:rule/" + c.Names().Rule},
+				"ArnEquals":    map[string]any{"aws:SourceArn": "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:rule/" + rule},
 			},
 		}}
 		got := r.Properties["AssumeRolePolicyDocument"].(map[string]any)["Statement"]
@@ -242,30 +265,36 @@ func roleTrustsRuleOnly(t *testing.T, tpl template, c monitoring.Config) {
 }
 
 func topicTrustsAlarmsOnly(t *testing.T, tpl template, c monitoring.Config) {
-	var want []any
-	if c.Alarms {
-		var arns []any
-		for _, metric := range []string{"Failure", "ErrorActionFailure", "ParseError", "RuleMessageThrottled"} {
-			arns = append(arns, "arn:<AWS::Partition>:cloudwatch:<AWS::Region>:<AWS::AccountId>:alarm:"+c.Names().Rule+"-"+metric)
+	alarms := func(rule string, names ...string) []any {
+		if !c.Alarms {
+			return nil
 		}
-		want = append(want, map[string]any{
+		var arns []any
+		for _, name := range names {
+			arns = append(arns, "arn:<AWS::Partition>:cloudwatch:<AWS::Region>:<AWS::AccountId>:alarm:"+rule+"-"+name)
+		}
+		return []any{map[string]any{
 			"StringEquals": map[string]any{"aws:SourceAccount": "<AWS::AccountId>"},
 			"ArnEquals":    map[string]any{"aws:SourceArn": arns},
-		})
+		}}
 	}
-	var got []any
-	for _, r := range tpl.Resources {
+	for id, r := range tpl.Resources {
 		if r.Type != "AWS::SNS::TopicPolicy" {
 			continue
 		}
+		want := alarms(c.Names().Rule, "Failure", "ErrorActionFailure", "ParseError", "RuleMessageThrottled")
+		if isOutage(id) {
+			want = alarms(c.Names().OutageRule, "NotRun", "FunctionErrors", "DeadLetters", "Backlog", "RuleFailure")
+		}
+		var got []any
 		for _, s := range statements(r.Properties) {
 			if s["Effect"] == "Allow" {
 				got = append(got, resolved(s["Condition"]))
 			}
 		}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("conditions of what the topic allows (-want +got):\n%s", diff)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: conditions of what the topic allows (-want +got):\n%s", id, diff)
+		}
 	}
 }
 
@@ -276,11 +305,19 @@ func alarmsTellTopic(t *testing.T, tpl template, c monitoring.Config) {
 			continue
 		}
 		seen++
-		if referenced(tpl, r)["AWS::SNS::Topic"] != 1 || len(list(r.Properties["AlarmActions"])) != 1 {
+		topic := texts(r.Properties["AlarmActions"])[0]
+		if referenced(tpl, r)["AWS::SNS::Topic"] != 1 || isOutage(id) != strings.HasPrefix(topic, "<Outage") || len(list(r.Properties["AlarmActions"])) != 1 {
 			t.Errorf("%s tells %v", id, r.Properties["AlarmActions"])
 		}
 	}
-	if want := map[bool]int{true: health.AlarmResources}[c.Alarms]; seen != want {
+	want := 0
+	if c.Alarms {
+		want += health.AlarmResources
+		if c.Grace != 0 {
+			want += 5
+		}
+	}
+	if seen != want {
 		t.Errorf("%d alarms, want %d", seen, want)
 	}
 }
@@ -310,8 +347,75 @@ func countIsAsComputed(t *testing.T, tpl template, c monitoring.Config) {
 	if c.Dashboard {
 		want += health.DashboardResources
 	}
+	if c.Grace != 0 {
+		want += outage.Resources
+		if c.Alarms {
+			want += outage.AlarmResources + len(c.Email)
+		}
+	}
 	if got := len(tpl.Resources); got != want {
 		t.Errorf("%d resources, computed %d", got, want)
+	}
+}
+
+func alerterMayNoMore(t *testing.T, tpl template, c monitoring.Config) {
+	want := map[string]string{
+		"sqs:SendMessage": "AWS::SQS::Queue", "logs:CreateLogStream logs:DescribeLogStreams logs:PutLogEvents": "AWS::Logs::LogGroup",
+		"logs:CreateLogStream logs:PutLogEvents": "AWS::Logs::LogGroup", "sqs:ReceiveMessage sqs:DeleteMessage": "AWS::SQS::Queue",
+		"dynamodb:GetItem dynamodb:PutItem dynamodb:DeleteItem dynamodb:Query": "AWS::DynamoDB::Table", "sns:Publish": "AWS::SNS::Topic",
+		"iot:GetConnection": "",
+	}
+	if c.Grace == 0 {
+		want = map[string]string{}
+	}
+	got := map[string]string{}
+	for id, r := range tpl.Resources {
+		if r.Type != "AWS::IAM::Role" || !isOutage(id) {
+			continue
+		}
+		for _, s := range statements(r.Properties["Policies"]) {
+			ids := map[string]bool{}
+			references(s["Resource"], ids)
+			kind := ""
+			for id := range ids {
+				kind = tpl.Resources[id].Type
+			}
+			if len(ids) > 1 {
+				kind = "" // an ARN of pseudo parameters
+			}
+			got[strings.Join(texts(s["Action"]), " ")] = kind
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// With the SNS action gone and the other rule not there yet, wills would be lost.
+func outageRuleComesFirst(t *testing.T, tpl template, c monitoring.Config) {
+	for id, r := range tpl.Resources {
+		if r.Type == "AWS::IoT::TopicRule" && !isOutage(id) {
+			if got, want := dependencies(tpl, r)["AWS::IoT::TopicRule"] == 1, c.Grace != 0; got != want {
+				t.Errorf("%s depends on the other rule: %t, want %t", id, got, want)
+			}
+		}
+	}
+}
+
+// Whoever has confirmed the subscription need not do so again.
+func TestTurningConfirmedAlertsOnKeepsTheSubscriptions(t *testing.T) {
+	subscriptions := func(c monitoring.Config) map[string]resource {
+		found := map[string]resource{}
+		for id, r := range parse(t, synth(t, c)).Resources {
+			if strings.HasPrefix(r.Type, "AWS::SNS::") && !isOutage(id) {
+				found[id] = r
+			}
+		}
+		return found
+	}
+	off, on := subscriptions(variants["default"]), subscriptions(variants["confirmed"])
+	if diff := cmp.Diff(off, on); diff != "" || len(off) != 3 {
+		t.Errorf("%d resources of SNS (-off +on):\n%s", len(off), diff)
 	}
 }
 

@@ -217,3 +217,18 @@ func (r *reader) seconds(key string, into *time.Duration) {
 	}
 	*into = time.Duration(n) * time.Second
 }
+
+// duration takes one with its unit: a bare number would be read as minutes by one
+// person and as seconds by another.
+func (r *reader) duration(key string, into *time.Duration) {
+	value := r.lookup(key)
+	if value == nil {
+		return
+	}
+	d, err := time.ParseDuration(shown(value))
+	if _, isText := value.(string); !isText || err != nil || d == 0 {
+		r.problem(key, "%q: give a duration with its unit, 60s to 15m, such as 3m", shown(value))
+		return
+	}
+	*into = d
+}

@@ -16,6 +16,7 @@ import (
 	"lastwill/constructs/check"
 	"lastwill/constructs/device"
 	"lastwill/constructs/health"
+	"lastwill/constructs/outage"
 	"lastwill/constructs/simulator"
 	"lastwill/internal/keypair"
 	"lastwill/internal/will"
@@ -31,6 +32,9 @@ type StackProps struct {
 	// Simulator is the folder of the simulator program.
 	// Default: that of the configuration's architecture.
 	Simulator string
+	// Alerter is the folder of the program of confirmed alerts.
+	// Default: that of the configuration's architecture.
+	Alerter string
 }
 
 // NewStack adds the environment's stack to an app. It panics if the props are invalid.
@@ -55,6 +59,7 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 		SNSTopicName:  names.SNSTopic,
 		Emails:        props.Config.Email,
 		ExecutedTopic: names.ExecutedTopic,
+		Confirmed:     props.Config.Grace != 0,
 		KeepErrorLog:  !props.Config.RemoveLogs,
 	})
 	if props.Config.Alarms {
@@ -64,6 +69,10 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 		health.NewDashboard(stack, "Dashboard", health.DashboardProps{
 			Name: names.Stack, RuleName: names.Rule, SNSTopicName: names.SNSTopic,
 		})
+	}
+	var outages *outage.Outage
+	if props.Config.Grace != 0 {
+		outages = newOutage(stack, props, alarm)
 	}
 	if props.Simulator == "" {
 		props.Simulator = props.Config.Architecture.Folder()
@@ -75,7 +84,30 @@ func NewStack(scope constructs.Construct, props StackProps) awscdk.Stack {
 		})
 	}
 	addOutputs(stack, props, devices, alarm, program)
+	if outages != nil {
+		addOutput(stack, will.OutputOutageTable, *outages.Table.Ref(), "Table of the devices that are or may be offline")
+		addOutput(stack, will.OutputOutageLog, *outages.Log.Ref(), "Log group of confirmed alerts: why a mail was sent, or none")
+	}
 	return stack
+}
+
+func newOutage(stack awscdk.Stack, props StackProps, alarm *alert.Alert) *outage.Outage {
+	architecture := props.Config.Architecture
+	if architecture == "" {
+		architecture = simulator.X86
+	}
+	if props.Alerter == "" {
+		props.Alerter = "dist/alerter-linux-" + architecture.GOARCH()
+	}
+	return outage.New(stack, "Outage", outage.Props{
+		Grace:        props.Config.Grace,
+		Names:        props.Config.Names(),
+		Alert:        alarm,
+		Emails:       props.Config.Email,
+		Alarms:       props.Config.Alarms,
+		Folder:       props.Alerter,
+		Architecture: string(architecture),
+	})
 }
 
 // tags are the stack's, which CloudFormation gives to all of its resources that can
@@ -132,11 +164,12 @@ func addOutputs(stack awscdk.Stack, props StackProps, devices *device.Devices, a
 		if o.id == will.OutputCertificateCommand && props.Devices[0].Certificate != "" {
 			continue // the file is the user's own, which the command would overwrite
 		}
-		awscdk.NewCfnOutput(stack, jsii.String(o.id), &awscdk.CfnOutputProps{
-			Value:       jsii.String(o.value),
-			Description: jsii.String(o.description),
-		})
+		addOutput(stack, o.id, o.value, o.description)
 	}
+}
+
+func addOutput(stack awscdk.Stack, id, value, description string) {
+	awscdk.NewCfnOutput(stack, jsii.String(id), &awscdk.CfnOutputProps{Value: jsii.String(value), Description: jsii.String(description)})
 }
 
 func certificateCommand(certs, thing, certificateID string) string {

@@ -41,6 +41,20 @@ var variants = map[string]monitoring.Config{
 		c.Things = []string{"lwtThing", "pump", "valve_7"}
 		c.KeepAlive = time.Minute
 	}),
+	"confirmed": config(func(c *monitoring.Config) {
+		c.Email = []string{"ops@example.com"}
+		c.Grace = 3 * time.Minute
+	}),
+	"confirmed-environment": config(func(c *monitoring.Config) {
+		c.Environment = "staging"
+		c.Email = []string{"ops@example.com", "night.shift+iot@example.org"}
+		c.Grace = 90 * time.Second
+	}),
+	"confirmed-quiet": config(func(c *monitoring.Config) {
+		c.Email = []string{"ops@example.com"}
+		c.Grace = 15 * time.Minute
+		c.Alarms, c.Dashboard = false, false
+	}),
 	"quiet": config(func(c *monitoring.Config) {
 		c.Email = []string{"ops@example.com"}
 		c.Alarms, c.Dashboard = false, false
@@ -69,6 +83,7 @@ func synth(t *testing.T, c monitoring.Config) []byte {
 			Config:    c,
 			Devices:   devices,
 			Simulator: filepath.Join("testdata", "simulator"),
+			Alerter:   filepath.Join("testdata", "simulator"),
 		})
 	})
 }

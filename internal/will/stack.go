@@ -21,6 +21,9 @@ const (
 	OutputSimulatorAsset     = "SimulatorAsset"
 	OutputCertificateCommand = "CertificateCommand"
 	OutputSimulatorCommand   = "SimulatorCommand"
+	// OutputOutageTable and OutputOutageLog are there with confirmed alerts only.
+	OutputOutageTable = "OutageTable"
+	OutputOutageLog   = "OutageLogGroup"
 )
 
 // A Target is what a check is about: the parts of a stack, by name. Its JSON is

@@ -76,8 +76,12 @@ type Names struct {
 	Stack string
 	// Rule is the topic rule. Rule names allow letters, digits and underscores only.
 	Rule string
+	// OutageRule is the topic rule of confirmed alerts.
+	OutageRule string
 	// SNSTopic is name and display name of the SNS topic.
 	SNSTopic string
+	// AlarmTopic is name and display name of the SNS topic of confirmed alerts' alarms.
+	AlarmTopic string
 	// WillTopic receives the Will Messages.
 	WillTopic string
 	// ConnectedTopic receives the message that a device sends after connecting.
@@ -98,7 +102,9 @@ func NewNames(environment string) Names {
 		Environment: environment,
 		Stack:       "Lastwill" + dash,
 		Rule:        "lastWillRule" + underscore,
+		OutageRule:  "lastWillRuleOutages" + underscore,
 		SNSTopic:    "lwtSNSTopic" + dash,
+		AlarmTopic:  "lwtAlarms" + dash,
 	}
 	n.WillTopic = n.Topic("/last/will/topic")
 	n.ConnectedTopic = n.Topic("/lwt/connected/topic")

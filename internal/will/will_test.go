@@ -10,7 +10,7 @@ import (
 func TestTheScenariosOwnNames(t *testing.T) {
 	t.Parallel()
 	want := Names{
-		Stack: "Lastwill", Rule: "lastWillRule", SNSTopic: "lwtSNSTopic",
+		Stack: "Lastwill", Rule: "lastWillRule", OutageRule: "lastWillRuleOutages", SNSTopic: "lwtSNSTopic", AlarmTopic: "lwtAlarms",
 		WillTopic: "/last/will/topic", ConnectedTopic: "/lwt/connected/topic", ExecutedTopic: "/lwt/executed",
 	}
 	if diff := cmp.Diff(want, NewNames("")); diff != "" {
@@ -24,7 +24,8 @@ func TestTheScenariosOwnNames(t *testing.T) {
 func TestEveryNameCarriesTheEnvironment(t *testing.T) {
 	t.Parallel()
 	want := Names{
-		Environment: "pr-7", Stack: "Lastwill-pr-7", Rule: "lastWillRule_pr_7", SNSTopic: "lwtSNSTopic-pr-7",
+		Environment: "pr-7", Stack: "Lastwill-pr-7", Rule: "lastWillRule_pr_7", OutageRule: "lastWillRuleOutages_pr_7",
+		SNSTopic: "lwtSNSTopic-pr-7", AlarmTopic: "lwtAlarms-pr-7",
 		WillTopic: "/pr-7/last/will/topic", ConnectedTopic: "/pr-7/lwt/connected/topic", ExecutedTopic: "/pr-7/lwt/executed",
 	}
 	if diff := cmp.Diff(want, NewNames("pr-7")); diff != "" {

@@ -15,9 +15,16 @@ const maxAssetBytes = 10 << 20
 
 // The asset's key in S3 is the hash of its content: were it different on
 // another machine, every deployment from there would change the stack.
-func TestTheSimulatorAssetIsReproducible(t *testing.T) {
+func TestTheAssetsAreReproducible(t *testing.T) {
 	t.Parallel()
 	first, second := build(t), build(t, "GOCACHE="+t.TempDir()) // nothing of the first is used again
+	for name, program := range first {
+		t.Run(name, func(t *testing.T) { checkAsset(t, program, second[name]) })
+	}
+}
+
+func checkAsset(t *testing.T, first, second []byte) {
+	t.Helper()
 	if !bytes.Equal(first, second) {
 		t.Error("two folders gave two programs")
 	}
@@ -51,8 +58,9 @@ func zipped(t *testing.T, program []byte) int {
 	return b.Len()
 }
 
-// build runs cdk.json's "build" on a copy of the sources in a folder of its own.
-func build(t *testing.T, env ...string) []byte {
+// build runs cdk.json's "build" on a copy of the sources in a folder of its own, and returns
+// the programs.
+func build(t *testing.T, env ...string) map[string][]byte {
 	t.Helper()
 	config, err := os.ReadFile(filepath.Join(root, "cdk.json"))
 	if err != nil {
@@ -83,9 +91,11 @@ func build(t *testing.T, env ...string) []byte {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	program, err := os.ReadFile(filepath.Join(dir, "dist", "linux-amd64", "bootstrap"))
-	if err != nil {
-		t.Fatal(err)
+	programs := map[string][]byte{}
+	for name, folder := range map[string]string{"simulator": "linux-amd64", "alerter": "alerter-linux-amd64"} {
+		if programs[name], err = os.ReadFile(filepath.Join(dir, "dist", folder, "bootstrap")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return program
+	return programs
 }

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -44,6 +45,10 @@ const (
 	leaseKey   = "lease"
 	mutePart   = "mute"
 )
+
+// maxDue is how many items of a partition a sweep reads: the function has memory for that many,
+// and time for a tenth of them.
+const maxDue = 25_000
 
 // writers is how many writes run at a time.
 const writers = 64
@@ -201,22 +206,27 @@ func conditional(err, otherwise error) error {
 
 // Due returns the items that must be looked at.
 func (t *Table) Due(ctx context.Context, now time.Time) ([]outage.Item, error) {
-	return t.items(ctx, aws.String("due <= :now"), attributes{":now": moment(now)})
+	return t.items(ctx, maxDue, aws.String("due <= :now"), attributes{":now": moment(now)})
 }
 
 // Items returns all items.
 func (t *Table) Items(ctx context.Context) ([]outage.Item, error) {
-	return t.items(ctx, nil, nil)
+	return t.items(ctx, math.MaxInt, nil, nil)
 }
 
+var errEnough = errors.New("enough")
+
 // items reads the partitions at the same time.
-func (t *Table) items(ctx context.Context, filter *string, values attributes) ([]outage.Item, error) {
+func (t *Table) items(ctx context.Context, limit int, filter *string, values attributes) ([]outage.Item, error) {
 	var parts [partitions][]outage.Item
 	var errs [partitions]error
 	var wait sync.WaitGroup
 	for n := range partitions {
 		wait.Go(func() {
 			errs[n] = t.query(ctx, "device"+strconv.Itoa(n), filter, values, func(a attributes) error {
+				if len(parts[n]) == limit {
+					return errEnough
+				}
 				i, err := toItem(a)
 				parts[n] = append(parts[n], i)
 				return err
@@ -224,6 +234,11 @@ func (t *Table) items(ctx context.Context, filter *string, values attributes) ([
 		})
 	}
 	wait.Wait()
+	for n, err := range errs {
+		if errors.Is(err, errEnough) {
+			errs[n] = nil
+		}
+	}
 	var all []outage.Item
 	for _, part := range parts {
 		all = append(all, part...)
@@ -241,7 +256,7 @@ func (t *Table) query(ctx context.Context, pk string, filter *string, values att
 		KeyConditionExpression: aws.String("pk = :pk"), FilterExpression: filter, ExpressionAttributeValues: all,
 	})
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+		page, err := pages.NextPage(ctx) // one at a time: all may be more than there is memory for
 		if err != nil {
 			return err
 		}
