@@ -32,13 +32,14 @@
 //	                           https, MessageAttributes event (String)
 //
 // The stack has, beside types that it has anyway, AWS::SQS::Queue (RedrivePolicy,
-// VisibilityTimeout, MessageRetentionPeriod, SqsManagedSseEnabled), AWS::DynamoDB::Table (BillingMode
+// VisibilityTimeout, MessageRetentionPeriod), AWS::DynamoDB::Table (BillingMode
 // PAY_PER_REQUEST, KeySchema, AttributeDefinitions, TimeToLiveSpecification), AWS::Events::Rule
 // (ScheduleExpression rate(1 minute), Targets Arn and Id), AWS::Lambda::Permission, and a topic rule with an
 // Sqs action. Its alarms watch AWS/Lambda Invocations (missing data: breaching) and Errors by FunctionName, and AWS/SQS
 // ApproximateNumberOfMessagesVisible and ApproximateAgeOfOldestMessage by QueueName.
 //
-// lwt reads the log with FilterLogEvents, with startTime and with filterPattern { $.device = "CLIENT ID" }.
+// lwt reads the log with FilterLogEvents, with startTime and with a client ID, or the word decision, in
+// quotation marks as filterPattern.
 package main
 
 import (

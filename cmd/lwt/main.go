@@ -21,8 +21,13 @@ var commands = []command{
 	{"ephemeral", "create, check and always destroy an environment", runEphemeral},
 	{"leftovers", "list what is still there of an environment", runLeftovers},
 	{"local", "a local AWS endpoint: cdk deploy, aws, devices, e-mails", runLocal},
+	{"mute", "keep mails about a device back for a while", runMute},
+	{"offline", "list the devices that are offline, and whether people know", runOffline},
 	{"rule", "try the SQL statements of topic rules: eval, explain, test", runRule},
+	{"status", "say whether a device is connected, since when, and why it was lost", runStatus},
+	{"unmute", "end a mute", runUnmute},
 	{"watch", "print the messages of MQTT topics as they come", runWatch},
+	{"why", "say why there was a mail about a device, or none", runWhy},
 }
 
 func main() { cli.Main("lwt", run) }

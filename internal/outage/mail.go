@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"lastwill/internal/will"
 )
 
 // A Mail is what people and machines are told about all changes of a sweep.
@@ -47,6 +49,9 @@ var plain = regexp.MustCompile(`^[A-Za-z0-9:_][A-Za-z0-9:_-]{0,127}$`)
 // is the claim of a stranger.
 func Plain(device string) bool { return plain.MatchString(device) }
 
+// Shown is a client ID for people, safe in a terminal and in a mail.
+func Shown(device string) string { return shown(device, will.MaxClientIDBytes) }
+
 // shown is a client ID for people: quoted, escaped and cut unless it is plain.
 func shown(device string, limit int) string {
 	if Plain(device) {
@@ -82,8 +87,8 @@ var reasons = map[string]string{
 	LeftProperly:                  "it disconnected properly",
 }
 
-// explain shows a reason that is not known as it came.
-func explain(reason string) string {
+// Explain says a reason of GetConnection in words, and shows one that is not known as it came.
+func Explain(reason string) string {
 	words, known := reasons[reason]
 	switch {
 	case reason == "":
@@ -251,7 +256,7 @@ func (l *letter) writeOneLost(i Item) {
 		l.printf("%s lost its connection on %s. It was not checked whether it is back: AWS IoT Core does not answer.\n", name, moment(i.Since))
 	} else {
 		l.printf("%s lost its connection on %s. Looked again at %s: still offline.\n", name, moment(i.Since), l.now.UTC().Format(time.TimeOnly))
-		l.printf("Why     %s\n", explain(i.Reason))
+		l.printf("Why     %s\n", Explain(i.Reason))
 	}
 	if Plain(i.Device) {
 		l.printf("Look    lwt status %s%s\n", i.Device, l.flag())
@@ -278,7 +283,7 @@ func (l *letter) writeManyLost() {
 		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
 	})
 	for n, reason := range byCount[:min(len(byCount), maxNames)] {
-		l.printf("%-7s %s: %s\n", map[bool]string{true: "Why"}[n == 0], number(count[reason]), explain(reason))
+		l.printf("%-7s %s: %s\n", map[bool]string{true: "Why"}[n == 0], number(count[reason]), Explain(reason))
 	}
 	l.printf("Look    lwt offline%s\n", l.flag())
 	prefix := commonPrefix(l.lost)

@@ -34,6 +34,14 @@ func MutedUntil(mutes []Mute, device string, now time.Time) time.Time {
 	return until
 }
 
+// CheckDevice says what keeps a text from being a client ID.
+func CheckDevice(device string) error {
+	if !possible(device) {
+		return fmt.Errorf("client ID %q: no client can have it; use 1 to 128 bytes that do not begin with $", device)
+	}
+	return nil
+}
+
 // CheckMuted says what keeps a text from naming devices to mute.
 func CheckMuted(devices string) error {
 	name := strings.TrimSuffix(devices, "*")

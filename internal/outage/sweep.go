@@ -70,7 +70,8 @@ type Table interface {
 	Spend(ctx context.Context, b Bucket, until time.Time) error
 	// Unlock stores the bucket and ends the lease.
 	Unlock(ctx context.Context, b Bucket) error
-	// Due returns the items that must be looked at.
+	// Due returns the items that must be looked at. If they are more than a sweep has
+	// time for, it may leave some out, but not the same ones each time.
 	Due(ctx context.Context, now time.Time) ([]Item, error)
 	// Get returns an item; none is no error.
 	Get(ctx context.Context, device string) (i Item, found bool, err error)

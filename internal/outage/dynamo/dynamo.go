@@ -4,13 +4,14 @@
 //
 //	pk                sk           attributes
 //	sweep             lease        holder, leased, tokens, gained
-//	device0...device3 client ID    state, since, reason, due, first, losses, shared, unchecked, rev
+//	device0...device3 HASH         device, state, since, reason, due, first, losses, shared, unchecked, rev
+//	                  client ID
 //	mute              client ID    until, reason, expires
 //	                  or PREFIX*
 //
-// Times are numbers of milliseconds since 1970; expires is one of seconds, for the
-// table's time to live. Devices are spread over four partitions, because one takes 1,000
-// writes a second (DynamoDB developer guide, "Designing partition keys").
+// HASH is one of the client ID, of 16 hexadecimal digits: it spreads the devices evenly over partitions
+// and their order, so that a sweep can begin anywhere. Times are numbers of milliseconds since 1970; expires is one of seconds, for the
+// table's time to live. There are four partitions, because one takes 1,000 writes a second (DynamoDB developer guide, "Designing partition keys").
 // All reads are consistent.
 package dynamo
 
@@ -20,7 +21,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -46,9 +49,9 @@ const (
 	mutePart   = "mute"
 )
 
-// maxDue is how many items of a partition a sweep reads: the function has memory for that many,
-// and time for a tenth of them.
-const maxDue = 25_000
+// maxDue is how many items of a partition a sweep reads: together some times what it has
+// time to look at. When more are due, each sweep reads those from another place on.
+const maxDue = 12_500
 
 // writers is how many writes run at a time.
 const writers = 64
@@ -78,10 +81,21 @@ func moment(t time.Time) types.AttributeValue { return integer(t.UnixMilli()) }
 
 func key(pk, sk string) attributes { return attributes{PartitionKey: text(pk), SortKey: text(sk)} }
 
-func partition(device string) string {
-	h := fnv.New32a()
+// deviceKey is the key of a device's item.
+func deviceKey(device string) attributes {
+	h := fnv.New64a()
 	h.Write([]byte(device))
-	return "device" + strconv.Itoa(int(h.Sum32()%partitions))
+	sum := h.Sum64()
+	return key(partition(int(sum%partitions)), fmt.Sprintf("%016x %s", sum, device))
+}
+
+func partition(n int) string { return "device" + strconv.Itoa(n) }
+
+// place is where the sweep of a minute begins to read: each far from those before it, so that
+// some sweeps together come to all items (the golden ratio's multiples are spread evenly).
+func place(now time.Time) string {
+	const golden = 0x9e3779b97f4a7c15
+	return fmt.Sprintf("%016x", uint64(now.Unix()/60)*golden)
 }
 
 // reader reads attributes and keeps the first problem.
@@ -123,7 +137,8 @@ func (r *reader) flag(name string) bool {
 }
 
 func fromItem(i outage.Item) attributes {
-	a := key(partition(i.Device), i.Device)
+	a := deviceKey(i.Device)
+	a["device"] = text(i.Device)
 	a["state"], a["since"], a["due"], a["first"] = text(string(i.State)), moment(i.Since), moment(i.Due), moment(i.First)
 	a["losses"], a["rev"] = integer(int64(i.Losses)), integer(i.Rev)
 	if i.Reason != "" {
@@ -141,7 +156,7 @@ func fromItem(i outage.Item) attributes {
 func toItem(a attributes) (outage.Item, error) {
 	r := reader{from: a}
 	i := outage.Item{
-		Device: r.text(SortKey), State: outage.State(r.text("state")), Since: r.moment("since"), Reason: r.text("reason"),
+		Device: r.text("device"), State: outage.State(r.text("state")), Since: r.moment("since"), Reason: r.text("reason"),
 		Due: r.moment("due"), First: r.moment("first"), Losses: int(r.integer("losses")),
 		Shared: r.flag("shared"), Unchecked: r.flag("unchecked"), Rev: r.integer("rev"),
 	}
@@ -204,57 +219,68 @@ func conditional(err, otherwise error) error {
 	return err
 }
 
-// Due returns the items that must be looked at.
+// Due returns the items that must be looked at, or if there are more than a sweep has time for,
+// some of them.
 func (t *Table) Due(ctx context.Context, now time.Time) ([]outage.Item, error) {
-	return t.items(ctx, maxDue, aws.String("due <= :now"), attributes{":now": moment(now)})
+	filter, values := aws.String("due <= :now"), attributes{":now": moment(now)}
+	return t.items(func(pk string) ([]outage.Item, error) {
+		items, more, err := t.part(ctx, pk, "", maxDue, filter, values)
+		if err == nil && more {
+			items, _, err = t.part(ctx, pk, place(now), maxDue, filter, values)
+		}
+		return items, err
+	})
 }
 
 // Items returns all items.
 func (t *Table) Items(ctx context.Context) ([]outage.Item, error) {
-	return t.items(ctx, math.MaxInt, nil, nil)
+	return t.items(func(pk string) ([]outage.Item, error) {
+		items, _, err := t.part(ctx, pk, "", math.MaxInt, nil, nil)
+		return items, err
+	})
 }
 
-var errEnough = errors.New("enough")
-
 // items reads the partitions at the same time.
-func (t *Table) items(ctx context.Context, limit int, filter *string, values attributes) ([]outage.Item, error) {
+func (t *Table) items(read func(pk string) ([]outage.Item, error)) ([]outage.Item, error) {
 	var parts [partitions][]outage.Item
 	var errs [partitions]error
 	var wait sync.WaitGroup
 	for n := range partitions {
-		wait.Go(func() {
-			errs[n] = t.query(ctx, "device"+strconv.Itoa(n), filter, values, func(a attributes) error {
-				if len(parts[n]) == limit {
-					return errEnough
-				}
-				i, err := toItem(a)
-				parts[n] = append(parts[n], i)
-				return err
-			})
-		})
+		wait.Go(func() { parts[n], errs[n] = read(partition(n)) })
 	}
 	wait.Wait()
-	for n, err := range errs {
-		if errors.Is(err, errEnough) {
-			errs[n] = nil
-		}
-	}
-	var all []outage.Item
-	for _, part := range parts {
-		all = append(all, part...)
-	}
-	return all, errors.Join(errs[:]...)
+	return slices.Concat(parts[:]...), errors.Join(errs[:]...)
 }
 
-func (t *Table) query(ctx context.Context, pk string, filter *string, values attributes, each func(attributes) error) error {
-	all := attributes{":pk": text(pk)}
-	for name, value := range values {
-		all[name] = value
+// part reads a partition from a sort key on, up to a limit. It reports whether there may be more.
+func (t *Table) part(ctx context.Context, pk, from string, limit int, filter *string, values attributes) (items []outage.Item, more bool, err error) {
+	err = t.query(ctx, pk, from, filter, values, func(a attributes) error {
+		if len(items) == limit {
+			return errEnough
+		}
+		i, err := toItem(a)
+		items = append(items, i)
+		return err
+	})
+	if errors.Is(err, errEnough) {
+		return items, true, nil
 	}
-	pages := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{
+	return items, false, err
+}
+
+var errEnough = errors.New("enough")
+
+func (t *Table) query(ctx context.Context, pk, from string, filter *string, values attributes, each func(attributes) error) error {
+	all := attributes{":pk": text(pk)}
+	maps.Copy(all, values)
+	input := &dynamodb.QueryInput{
 		TableName: &t.name, ConsistentRead: aws.Bool(true),
 		KeyConditionExpression: aws.String("pk = :pk"), FilterExpression: filter, ExpressionAttributeValues: all,
-	})
+	}
+	if from != "" {
+		input.ExclusiveStartKey = key(pk, from)
+	}
+	pages := dynamodb.NewQueryPaginator(t.client, input)
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx) // one at a time: all may be more than there is memory for
 		if err != nil {
@@ -271,7 +297,7 @@ func (t *Table) query(ctx context.Context, pk string, filter *string, values att
 
 // Get returns the item of a device.
 func (t *Table) Get(ctx context.Context, device string) (i outage.Item, found bool, err error) {
-	got, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &t.name, Key: key(partition(device), device), ConsistentRead: aws.Bool(true)})
+	got, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &t.name, Key: deviceKey(device), ConsistentRead: aws.Bool(true)})
 	if err != nil || len(got.Item) == 0 {
 		return i, false, err
 	}
@@ -307,7 +333,7 @@ func (t *Table) write(ctx context.Context, w outage.Write) error {
 	var err error
 	if w.Delete {
 		_, err = t.client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
-			TableName: &t.name, Key: key(partition(w.Item.Device), w.Item.Device),
+			TableName: &t.name, Key: deviceKey(w.Item.Device),
 			ConditionExpression: &condition, ExpressionAttributeValues: values,
 		})
 	} else {
@@ -323,7 +349,7 @@ func (t *Table) write(ctx context.Context, w outage.Write) error {
 // Mutes returns all mutes, also those that are over: DynamoDB deletes them late.
 func (t *Table) Mutes(ctx context.Context) ([]outage.Mute, error) {
 	var mutes []outage.Mute
-	err := t.query(ctx, mutePart, nil, nil, func(a attributes) error {
+	err := t.query(ctx, mutePart, "", nil, nil, func(a attributes) error {
 		r := reader{from: a}
 		mutes = append(mutes, outage.Mute{Devices: r.text(SortKey), Until: r.moment("until"), Reason: r.text("reason")})
 		return r.err
