@@ -11,6 +11,7 @@ import (
 	"lastwill/internal/cli"
 	"lastwill/internal/deployed"
 	"lastwill/internal/device"
+	"lastwill/internal/will"
 )
 
 const checkUsage = `lwt check proves a deployed stack end to end, local or on AWS: a device of its own
@@ -23,6 +24,7 @@ Usage: lwt check [FLAGS]
   -environment NAME   the environment; default: none, the stack Lastwill
   -modes LIST         ways to vanish, with commas between: drop, reset, freeze,
                       takeover, kill; default: drop
+  -will-qos QOS       QoS of the device's Will Message, 0 or 1; default: 0
   -wait TIME          how long each link may take; default: 30s
   -json               print the report as JSON
   -e HOST[:PORT]      the message broker; default: the account's
@@ -49,6 +51,7 @@ func runCheck(ctx context.Context, args []string, s cli.Streams) error {
 	stack.add(flags)
 	broker.add(flags)
 	list := flags.String("modes", string(device.Drop), "")
+	willQoS := flags.Uint("will-qos", will.QoS, "")
 	patience := flags.Duration("wait", 30*time.Second, "")
 	asJSON := flags.Bool("json", false, "")
 	if err := cli.Parse(flags, args, s.Out, checkUsage); err != nil {
@@ -64,10 +67,13 @@ func runCheck(ctx context.Context, args []string, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	if *willQoS > 1 {
+		return cli.WithHint(cli.Usagef("-will-qos %d: give 0 or 1", *willQoS), "AWS IoT Core has no QoS 2")
+	}
 	if *patience < time.Second {
 		return cli.Usagef("-wait %s: give at least 1s", *patience)
 	}
-	options := check.Options{Modes: modes, Endpoint: broker.endpoint, Patience: *patience}
+	options := check.Options{Modes: modes, WillQoS: byte(*willQoS), Endpoint: broker.endpoint, Patience: *patience}
 	if options.Roots, err = broker.roots(); err != nil {
 		return err
 	}

@@ -50,8 +50,8 @@ Flags:
   -seed N               of what is random: who ends how and when (default: 1)
   -json                 print the summary as JSON
 
-  -e, -r, -p, -M, -will-topic, -keep-alive, -mqtt, -user-property, -will-property and
-  -alpn are those of a single device: simulator -h.
+  -e, -r, -p, -M, -will-topic, -will-qos, -keep-alive, -mqtt, -user-property,
+  -will-property and -alpn are those of a single device: simulator -h.
 
 SIGINT (Ctrl-C) or SIGTERM makes all devices disconnect properly: no wills.
 Exit codes: 0 all connected and ended as told, 1 some did not, 2 wrong usage.

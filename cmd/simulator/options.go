@@ -57,6 +57,7 @@ Flags:
   -M,  --message TEXT     text of the connected message
                           (default: AWS IoT Thing connected message to IoT Core)
   -will-topic TOPIC       topic of the Will Message (default: /last/will/topic)
+  -will-qos QOS           QoS of the Will Message, 0 or 1 (default: 0)
   -keep-alive SECONDS     keep alive, 30 to 1200; the broker notices silence after
                           1.5 times that, a closed socket at once (default: 30)
   -sleep DURATION         time between the connected message and the end, such as
@@ -100,6 +101,7 @@ type options struct {
 	clientID                    string
 	topic, mode, message        string
 	willTopic                   string
+	willQoS                     int
 	keepAlive                   int // seconds
 	sleep                       time.Duration
 	end, onInterrupt            string
@@ -169,6 +171,7 @@ func (o *options) connectionFlags(flags *flag.FlagSet) {
 	for _, name := range []string{"w", "websocket"} {
 		flags.BoolVar(&o.websocket, name, false, "")
 	}
+	flags.IntVar(&o.willQoS, "will-qos", will.QoS, "")
 	flags.IntVar(&o.keepAlive, "keep-alive", int(will.KeepAlive/time.Second), "")
 	text(flags, &o.mqtt, mqtt311, "mqtt")
 	flags.Var(&o.userProperties, "user-property", "")
@@ -202,6 +205,8 @@ func (o options) validateConnection() error {
 	case o.keepAlive < minKeepAlive || o.keepAlive > maxKeepAlive:
 		return cli.WithHint(cli.Usagef("keep alive of %d seconds: give %d to %d", o.keepAlive, minKeepAlive, maxKeepAlive),
 			"AWS IoT Core takes 1 to %d for %d, and 0 or more than %d for %d", minKeepAlive-1, minKeepAlive, maxKeepAlive, maxKeepAlive)
+	case o.willQoS != 0 && o.willQoS != 1:
+		return cli.WithHint(cli.Usagef("-will-qos %d: give 0 or 1", o.willQoS), "AWS IoT Core has no QoS 2")
 	case len(o.clientID) > will.MaxClientIDBytes:
 		return cli.Usagef("client ID %q has %d bytes: AWS IoT Core takes at most %d", o.clientID, len(o.clientID), will.MaxClientIDBytes)
 	}
@@ -256,7 +261,7 @@ func (o options) validateTopics() error {
 // gives them in 3.1.3.2.
 func (o options) will() (device.Message, error) {
 	m := device.Message{
-		Topic: o.willTopic, Payload: will.Payload(o.clientID), QoS: will.QoS, Properties: device.Properties{User: o.userProperties},
+		Topic: o.willTopic, Payload: will.Payload(o.clientID), QoS: byte(o.willQoS), Properties: device.Properties{User: o.userProperties},
 	}
 	p := &m.Properties
 	for _, property := range o.willProperties {

@@ -49,6 +49,8 @@ type Options struct {
 	Target will.Target
 	// Modes are the ways to vanish, in order, each once. Default: device.Drop.
 	Modes []device.End
+	// WillQoS is that of the Will Message, 0 or 1. Default: 0.
+	WillQoS byte
 	// Endpoint is the message broker. Default: the account's.
 	Endpoint string
 	// Roots are the authorities that may vouch for the broker. Default: the system's.
@@ -84,6 +86,9 @@ func (o Options) Validate() error {
 	}
 	if err := UniqueModes(o.Modes); err != nil {
 		return err
+	}
+	if o.WillQoS > 1 {
+		return fmt.Errorf("QoS %d of the will: AWS IoT Core takes 0 or 1", o.WillQoS)
 	}
 	if o.Patience < 0 || o.Quiet < 0 {
 		return errors.New("times to wait cannot be negative")

@@ -25,7 +25,6 @@ import (
 
 	"lastwill/internal/deployed"
 	"lastwill/internal/device"
-	"lastwill/internal/will"
 )
 
 // clients speak with AWS.
@@ -91,7 +90,7 @@ func (c *check) identify(ctx context.Context) error {
 	}
 	c.identified = device.Config{
 		Endpoint: c.report.Endpoint, Roots: c.Roots, Certificate: pair, ClientID: c.name, ConnectedTopic: c.Target.ConnectedTopic,
-		Will: device.Message{Topic: c.Target.WillTopic, QoS: will.QoS}, Kill: c.kill,
+		Will: device.Message{Topic: c.Target.WillTopic, QoS: c.WillQoS}, Kill: c.kill,
 	}
 	c.step("", "identity", fmt.Sprintf("thing %s, certificate %.8s..., policy %s; the key stays in this process", c.name, *made.CertificateId, c.Target.Policy), time.Since(began))
 	return nil

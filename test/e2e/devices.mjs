@@ -27,7 +27,7 @@ function open (as, url, protocols, options) {
 }
 
 const actions = {
-  connect ({ id, as, will, url, caFile, certFile, keyFile, ...options }) {
+  connect ({ id, as, will, willQoS, url, caFile, certFile, keyFile, ...options }) {
     const tls = { ca: readFileSync(caFile) }
     if (certFile) Object.assign(tls, { cert: readFileSync(certFile), key: readFileSync(keyFile) })
     const payload = JSON.stringify({ state: { reported: { last_will: 'yes', trigger_action: 'on', client_id: id } } })
@@ -37,7 +37,7 @@ const actions = {
       clientId: id,
       keepalive: 30,
       reconnectPeriod: 0,
-      will: { topic: will, payload, qos: 0, retain: false }
+      will: { topic: will, payload, qos: willQoS, retain: false }
     })
     clients.set(as, client)
     client.on('connect', () => console.log(`connected ${as}`))

@@ -52,6 +52,7 @@ type history struct {
 	connected     int
 	ended         []string // AWS's reasons
 	wills, copies int
+	qos           byte // of the will
 }
 
 func startCloud(t *testing.T) *cloud {
@@ -115,6 +116,7 @@ func (c *cloud) observe(e iot.Event) {
 		h.ended = append(h.ended, e.Detail)
 	case e.Kind == iot.Published && e.Message.Will:
 		h.wills++
+		h.qos = e.Message.QoS
 	case e.Kind == iot.Published && e.Message.Topic == names.ExecutedTopic:
 		h.copies++
 	}
@@ -159,9 +161,10 @@ func (c *cloud) kill(t *testing.T, clientID string, preventWill bool) {
 }
 
 // device is the configuration of our own device.
-func (c *cloud) device(clientID string, transport device.Transport, mqtt5 bool) device.Config {
+func (c *cloud) device(of willOf, transport device.Transport, mqtt5 bool) device.Config {
 	cfg := device.Config{
-		Endpoint: c.IoT.Address(), Roots: c.roots, Certificate: c.certificate, ClientID: clientID, MQTT5: mqtt5,
+		Endpoint: c.IoT.Address(), Roots: c.roots, Certificate: c.certificate, ClientID: of.clientID, MQTT5: mqtt5,
+		Will: device.Message{Topic: names.WillTopic, Payload: will.Payload(of.clientID), QoS: of.qos},
 		ALPN: transport == device.MTLSALPN,
 	}
 	if transport == device.WebSocket {

@@ -64,19 +64,27 @@ func TestEnds(t *testing.T) {
 	nothingLeft(t, before)
 }
 
-// onCloud claims of each end, transport and version that the local endpoint sees
+// A willOf is a client ID with the QoS of its will.
+type willOf struct {
+	clientID string
+	qos      byte
+}
+
+// onCloud claims of each end, transport, version and QoS of the will that the local endpoint sees
 // the end for what it is, and publishes one will or none, which the rule copies.
-func onCloud(t *testing.T, over []device.Transport, connect func(*testing.T, *cloud, string, device.Transport, bool) subject) {
+func onCloud(t *testing.T, over []device.Transport, connect func(*testing.T, *cloud, willOf, device.Transport, bool) subject) {
 	c := startCloud(t)
 	t.Run("ends", func(t *testing.T) {
 		for _, e := range ends {
 			for _, transport := range over {
 				for _, mqtt5 := range []bool{false, true} {
-					clientID := fmt.Sprintf("%s-%s-%t", strings.ReplaceAll(e.name, " ", "-"), transport, mqtt5)
-					t.Run(clientID, func(t *testing.T) {
-						t.Parallel()
-						c.prove(t, e, clientID, connect(t, c, clientID, transport, mqtt5))
-					})
+					for qos := range byte(2) {
+						clientID := fmt.Sprintf("%s-%s-%t-%d", strings.ReplaceAll(e.name, " ", "-"), transport, mqtt5, qos)
+						t.Run(clientID, func(t *testing.T) {
+							t.Parallel()
+							c.prove(t, e, willOf{clientID, qos}, connect(t, c, willOf{clientID, qos}, transport, mqtt5))
+						})
+					}
 				}
 			}
 		}
@@ -84,8 +92,9 @@ func onCloud(t *testing.T, over []device.Transport, connect func(*testing.T, *cl
 	c.stop(t)
 }
 
-func (c *cloud) prove(t *testing.T, e end, clientID string, s subject) {
+func (c *cloud) prove(t *testing.T, e end, of willOf, s subject) {
 	t.Helper()
+	clientID := of.clientID
 	c.await(t, clientID, "the connection", func(h history) bool { return h.connected == 1 })
 	second := func() {}
 	switch e.name {
@@ -112,8 +121,8 @@ func (c *cloud) prove(t *testing.T, e end, clientID string, s subject) {
 		want = append(want, "CLIENT_INITIATED_DISCONNECT")
 	}
 	got := c.await(t, clientID, "the last end", func(h history) bool { return len(h.ended) == len(want) })
-	if !slices.Equal(got.ended, want) || got.wills != e.wills || got.copies != e.wills {
-		t.Errorf("got %+v, want ends %v, %d wills and as many copies", got, want, e.wills)
+	if !slices.Equal(got.ended, want) || got.wills != e.wills || got.copies != e.wills || got.wills > 0 && got.qos != of.qos {
+		t.Errorf("got %+v, want ends %v, %d wills at QoS %d and as many copies", got, want, e.wills, of.qos)
 	}
 }
 

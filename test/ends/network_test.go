@@ -18,6 +18,7 @@ import (
 
 	"lastwill/internal/device"
 	"lastwill/internal/device/brokertest"
+	"lastwill/internal/will"
 )
 
 // A relay passes bytes on between clients and a broker.
@@ -148,7 +149,7 @@ func cutNetwork(t *testing.T) {
 				t.Parallel()
 				n := startNetwork(t, c.IoT.Address())
 				clientID := "cut-" + string(transport)
-				cfg := c.device(clientID, transport, false)
+				cfg := c.device(willOf{clientID, 0}, transport, false)
 				direct := cfg.Endpoint
 				cfg.Endpoint, cfg.KeepAlive = n.addr, time.Second
 				d := connect(t, cfg)
@@ -189,10 +190,12 @@ func onMosquitto(t *testing.T) {
 	var frozen []ours
 	for _, e := range ends[:5] { // mosquitto has no API to kill with
 		for _, transport := range transports {
-			for _, mqtt5 := range []bool{false, true} {
-				clientID := fmt.Sprintf("%s-%s-%t", e.name, transport, mqtt5)
+			for n := range 4 {
+				mqtt5, qos := n%2 == 1, byte(n/2)
+				clientID := fmt.Sprintf("%s-%s-%t-%d", e.name, transport, mqtt5, qos)
 				cfg := device.Config{
 					Endpoint: m.Addr, Roots: pki.Pool, Certificate: cert, ClientID: clientID, MQTT5: mqtt5,
+					Will:      device.Message{Topic: names.WillTopic, Payload: will.Payload(clientID), QoS: qos},
 					KeepAlive: time.Second, ALPN: transport == device.MTLSALPN,
 				}
 				if transport == device.WebSocket {

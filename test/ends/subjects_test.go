@@ -22,9 +22,9 @@ import (
 // ours is our device.
 type ours struct{ *device.Device }
 
-func ourDevice(t *testing.T, c *cloud, clientID string, transport device.Transport, mqtt5 bool) subject {
+func ourDevice(t *testing.T, c *cloud, of willOf, transport device.Transport, mqtt5 bool) subject {
 	t.Helper()
-	return connect(t, c.device(clientID, transport, mqtt5))
+	return connect(t, c.device(of, transport, mqtt5))
 }
 
 func connect(t *testing.T, cfg device.Config) ours {
@@ -71,7 +71,7 @@ type hosts struct {
 func newHosts(t *testing.T) *hosts {
 	t.Helper()
 	h := &hosts{acting: startHost(t), freezing: startHost(t)}
-	h.frozen.Add(len(transports) * 2)
+	h.frozen.Add(len(transports) * 4)
 	return h
 }
 
@@ -156,12 +156,13 @@ type javaScript struct {
 	options map[string]any
 }
 
-func (h *hosts) device(t *testing.T, c *cloud, clientID string, transport device.Transport, mqtt5 bool) subject {
+func (h *hosts) device(t *testing.T, c *cloud, of willOf, transport device.Transport, mqtt5 bool) subject {
 	t.Helper()
+	clientID := of.clientID
 	address, port, err := net.SplitHostPort(c.IoT.Address())
 	check(t, err)
 	options := map[string]any{
-		"do": "connect", "id": clientID, "as": clientID, "will": names.WillTopic, "caFile": c.caFile,
+		"do": "connect", "id": clientID, "as": clientID, "will": names.WillTopic, "willQoS": of.qos, "caFile": c.caFile,
 		"protocol": "mqtts", "host": address, "port": port, "protocolVersion": 4,
 	}
 	if mqtt5 {
@@ -218,10 +219,12 @@ type mosquittoSub struct {
 	cmd     *exec.Cmd
 	way     *relay
 	restart func(t *testing.T) *mosquittoSub
+	end     func(t *testing.T) // sends it the one message that it waits for
 }
 
-func mosquittoClient(t *testing.T, c *cloud, clientID string, transport device.Transport, mqtt5 bool) subject {
+func mosquittoClient(t *testing.T, c *cloud, of willOf, transport device.Transport, mqtt5 bool) subject {
 	t.Helper()
+	clientID := of.clientID
 	var start func(t *testing.T) *mosquittoSub
 	start = func(t *testing.T) *mosquittoSub {
 		t.Helper()
@@ -235,7 +238,7 @@ func mosquittoClient(t *testing.T, c *cloud, clientID string, transport device.T
 		args := []string{
 			"-oL", "mosquitto_sub", "-d", "-h", address, "-p", port, "--cafile", c.caFile, "--cert", c.certFile, "--key", c.keyFile,
 			"-V", version, "-i", clientID, "-k", "30", "-t", "/to/" + clientID,
-			"--will-topic", names.WillTopic, "--will-payload", string(will.Payload(clientID)),
+			"--will-topic", names.WillTopic, "--will-payload", string(will.Payload(clientID)), "--will-qos", fmt.Sprint(of.qos), "-C", "1",
 		}
 		if transport == device.MTLSALPN {
 			args = append(args, "--tls-alpn", "x-amzn-mqtt-ca")
@@ -250,7 +253,11 @@ func mosquittoClient(t *testing.T, c *cloud, clientID string, transport device.T
 		})
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			if strings.HasPrefix(lines.Text(), "Subscribed") {
-				return &mosquittoSub{cmd, way, start}
+				end := func(t *testing.T) {
+					t.Helper()
+					check(t, c.IoT.Publish(t.Context(), "/to/"+clientID, nil, 0, false))
+				}
+				return &mosquittoSub{cmd, way, start, end}
 			}
 		}
 		t.Fatal("mosquitto_sub ended without a subscription")
@@ -259,10 +266,9 @@ func mosquittoClient(t *testing.T, c *cloud, clientID string, transport device.T
 	return start(t)
 }
 
-func (m *mosquittoSub) disconnect(t *testing.T) {
-	t.Helper()
-	check(t, m.cmd.Process.Signal(syscall.SIGTERM))
-}
+// disconnect is not SIGTERM's: at that it asks, in MQTT 5, for its will.
+func (m *mosquittoSub) disconnect(t *testing.T) { t.Helper(); m.end(t) }
+
 func (m *mosquittoSub) drop(t *testing.T) { t.Helper(); check(t, m.cmd.Process.Kill()) }
 
 // reset is a middlebox's: mosquitto's clients do none themselves.
