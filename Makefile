@@ -48,7 +48,7 @@ node_modules/.package-lock.json: package.json package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error >&2
 	@touch $@
 
-# MQTT.js, a device that is not ours.
+# MQTT.js and AWS's Device SDKs, devices that are not ours.
 test/e2e/node_modules/.package-lock.json: test/e2e/package.json test/e2e/package-lock.json
 	cd test/e2e && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
