@@ -15,7 +15,8 @@ import (
 
 // DashboardProps configure a dashboard.
 type DashboardProps struct {
-	// Name of the dashboard, unique in the account. Required.
+	// Name begins the dashboard's name, which the region ends: dashboards of all
+	// regions of an account share their names. Required.
 	Name string
 	// RuleName is the topic rule. Required.
 	RuleName string
@@ -31,12 +32,12 @@ func NewDashboard(scope constructs.Construct, id string, props DashboardProps) a
 	}
 	stack := awscdk.Stack_Of(scope)
 	return awscloudwatch.NewCfnDashboard(scope, jsii.String(id), &awscloudwatch.CfnDashboardProps{
-		DashboardName: jsii.String(props.Name),
+		DashboardName: jsii.String(props.Name + "-" + *stack.Region()),
 		DashboardBody: stack.ToJsonString(map[string]any{"widgets": props.widgets(*stack.Region())}, nil),
 	})
 }
 
-// widgets are two rows of three, in the order of a Will Message's way.
+// widgets are rows of three, in the order of a Will Message's way.
 func (p DashboardProps) widgets(region string) []any {
 	rule := func(metric string) []any { return []any{"AWS/IoT", metric, "RuleName", p.RuleName} }
 	topic := func(metric string) []any { return []any{"AWS/SNS", metric, "TopicName", p.SNSTopicName} }
@@ -63,8 +64,10 @@ func (p DashboardProps) widgets(region string) []any {
 			[]any{"AWS/IoT", "Connect.AuthError", "Protocol", "MQTT"},
 		}},
 		{"Wills: messages on the Will Topic", []any{rule("TopicMatch"), rule("ParseError"), rule("RuleMessageThrottled")}},
-		// There is no metric for what WHERE lets through.
-		{"Rule matches: each runs every action once", []any{query("Success"), query("Failure")}},
+		// There is no metric for what WHERE lets through. A widget shows one Metrics
+		// Insights query (CloudWatch user guide, "Metrics Insights quotas").
+		{"Rule matches whose actions succeeded: each runs every action once", []any{query("Success")}},
+		{"Rule matches whose actions failed", []any{query("Failure")}},
 		{"Rule actions that succeeded", []any{search("Success"), search("ErrorActionSuccess")}},
 		{"Rule actions that failed", []any{search("Failure"), search("ErrorActionFailure")}},
 		{"E-mails", []any{topic("NumberOfMessagesPublished"), topic("NumberOfNotificationsDelivered"), topic("NumberOfNotificationsFailed")}},
@@ -79,13 +82,13 @@ func (p DashboardProps) widgets(region string) []any {
 	return widgets
 }
 
-var dashboardName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,255}$`)
+var dashboardName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,230}$`)
 
 // Validate returns all that is wrong with the props.
 func (p DashboardProps) Validate() error {
 	var problems []error
 	if !dashboardName.MatchString(p.Name) {
-		problems = append(problems, fmt.Errorf("dashboard name %q: use 1 to 255 letters, digits, underscores and hyphens", p.Name))
+		problems = append(problems, fmt.Errorf("dashboard name %q: use 1 to 230 letters, digits, underscores and hyphens", p.Name))
 	}
 	problems = append(problems, will.CheckRuleName(p.RuleName))
 	if p.SNSTopicName == "" {

@@ -6,6 +6,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 
@@ -20,5 +23,6 @@ func build(_ context.Context, scope awscdk.App, context map[string]any) error {
 		return err
 	}
 	newStack(scope, settings)
+	fmt.Fprintf(os.Stderr, "lastwill: the commands for these settings, the first ones once:\n  %s\n", strings.Join(settings.commands(), "\n  "))
 	return nil
 }

@@ -146,6 +146,71 @@ func TestAnEnvironmentInAnotherAccountProvesItself(t *testing.T) {
 	}
 }
 
+// The prefix of the permission must be that of the connection's ARN.
+func TestTheSourceMayUseItsConnection(t *testing.T) {
+	t.Chdir("../..")
+	for _, service := range []string{"codeconnections", "codestar-connections"} {
+		connection := "arn:aws:" + service + ":eu-central-1:123456789012:connection/0a1b2c3d-0000-0000-0000-000000000000"
+		s, err := settingsFrom(contextOf(map[string]any{"connection": connection}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.program = "infra/monitoring/testdata/simulator"
+		var template struct {
+			Resources map[string]struct {
+				Type       string
+				Properties struct {
+					PolicyDocument struct {
+						Statement []struct{ Effect, Action, Resource any }
+					}
+				}
+			}
+		}
+		if err := json.Unmarshal(cdktest.Template(t, func(app awscdk.App) awscdk.Stack { return newStack(app, s) }), &template); err != nil {
+			t.Fatal(err)
+		}
+		allowed := 0
+		for id, r := range template.Resources {
+			for _, statement := range r.Properties.PolicyDocument.Statement {
+				if r.Type == "AWS::IAM::Policy" && strings.Contains(id, "PipelineSource") &&
+					statement.Effect == "Allow" && statement.Action == service+":UseConnection" && statement.Resource == connection {
+					allowed++
+				}
+			}
+		}
+		if allowed != 1 {
+			t.Errorf("%s: %d statements allow %s:UseConnection on the connection, want 1", service, allowed, service)
+		}
+	}
+}
+
+func TestTheCommandsFitTheSettings(t *testing.T) {
+	t.Chdir("../..")
+	file := filepath.Join(t.TempDir(), "environments.json")
+	content := `{"dev": {"email": "dev@example.com"}, "staging": {"email": "dev@example.com", "region": "us-east-1"},
+		"production": {"email": "dev@example.com", "account": "210987654321", "region": "us-east-1"}}`
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := settingsFrom(contextOf(map[string]any{"environments": file, "branch": "release"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const app = ` --app "go run ./infra/pipeline" -c repository=example/lastwill -c branch=release` +
+		" -c connection=arn:aws:codeconnections:eu-central-1:123456789012:connection/0a1b2c3d-0000-0000-0000-000000000000" +
+		" -c pipelineAccount=123456789012 -c pipelineRegion=eu-central-1"
+	want := []string{
+		"npx cdk bootstrap aws://123456789012/eu-central-1" + app,
+		"npx cdk bootstrap aws://123456789012/us-east-1" + app,
+		"npx cdk bootstrap aws://210987654321/us-east-1 --trust 123456789012 --cloudformation-execution-policies arn:aws:iam::aws:policy/AdministratorAccess" + app,
+		"npx cdk deploy --all" + app,
+		"npx cdk destroy --all" + app,
+	}
+	if diff := cmp.Diff(want, s.commands()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // One block, in which each problem has its environment and, for a missing CSR, the
 // command that makes it.
 func TestProblemsOfThePipelineComeAtOnce(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -49,7 +50,7 @@ func newStack(scope constructs.Construct, s settings) awscdk.Stack {
 		Synth:               synth,
 		// Every step of CodeBuild has the role that it needs and no more.
 		CodeBuildDefaults: &pipelines.CodeBuildOptions{
-			BuildEnvironment: &awscodebuild.BuildEnvironment{BuildImage: awscodebuild.LinuxBuildImage_STANDARD_7_0()},
+			BuildEnvironment: &awscodebuild.BuildEnvironment{BuildImage: awscodebuild.LinuxBuildImage_FromCodeBuildImageId(jsii.String("aws/codebuild/standard:8.0"))},
 		},
 	})
 	for _, e := range s.environments {
@@ -57,16 +58,13 @@ func newStack(scope constructs.Construct, s settings) awscdk.Stack {
 	}
 	pipeline.BuildPipeline()
 	rollBackOnFailure(pipeline.Pipeline(), s)
+	allowConnection(pipeline.Pipeline(), s)
 	return stack
 }
 
 // newSynth synthesizes the pipeline with its environments, and builds the check's
 // command. Modules and what was compiled are kept between runs.
 func newSynth(s settings) pipelines.CodeBuildStep {
-	context := []string{
-		"-c repository=" + s.repository, "-c branch=" + s.branch, "-c connection=" + s.connection,
-		"-c pipelineAccount=" + s.account, "-c pipelineRegion=" + s.region,
-	}
 	return pipelines.NewCodeBuildStep(jsii.String("Synth"), &pipelines.CodeBuildStepProps{
 		Input: pipelines.CodePipelineSource_Connection(&s.repository, &s.branch, &pipelines.ConnectionSourceOptions{
 			ConnectionArn: &s.connection,
@@ -74,7 +72,7 @@ func newSynth(s settings) pipelines.CodeBuildStep {
 		InstallCommands: jsii.Strings("npm ci --no-audit --no-fund"),
 		Commands: jsii.Strings(
 			"CGO_ENABLED=0 go build -o "+toolsFolder+"/lwt ./cmd/lwt",
-			`npx cdk synth --quiet --app "go run ./infra/pipeline" `+strings.Join(context, " "),
+			"npx cdk synth --quiet "+s.app(),
 		),
 		Env: &map[string]*string{
 			"GOTOOLCHAIN": jsii.String("go" + goVersion),
@@ -93,26 +91,73 @@ func newSynth(s settings) pipelines.CodeBuildStep {
 	})
 }
 
+// app is how the CDK CLI is told of this app with its settings.
+func (s settings) app() string {
+	return `--app "go run ./infra/pipeline" ` + strings.Join([]string{
+		"-c repository=" + s.repository, "-c branch=" + s.branch, "-c connection=" + s.connection,
+		"-c pipelineAccount=" + s.account, "-c pipelineRegion=" + s.region,
+	}, " ")
+}
+
+// place is where an environment is deployed: account and region.
+func (s settings) place(c monitoring.Config) (account, region string) {
+	return cmp.Or(c.Account, s.account), cmp.Or(c.Region, s.region)
+}
+
 func (s settings) crossesAccounts() bool {
 	for _, e := range s.environments {
-		if e.config.Account != "" && e.config.Account != s.account {
+		if account, _ := s.place(e.config); account != s.account {
 			return true
 		}
 	}
 	return false
 }
 
+// commands are those that set the pipeline up and remove it. They depend on the
+// settings: every account and region is bootstrapped once, other accounts trust that of
+// the pipeline (CDK developer guide, "Continuous integration and delivery using CDK
+// Pipelines"), and environments in other regions bring stacks of their own for the
+// artefacts, which is why deploy and destroy name none.
+func (s settings) commands() []string {
+	home := "aws://" + s.account + "/" + s.region
+	commands := []string{"npx cdk bootstrap " + home + " " + s.app()}
+	seen := map[string]bool{home: true}
+	for _, e := range s.environments {
+		account, region := s.place(e.config)
+		place := "aws://" + account + "/" + region
+		if seen[place] {
+			continue
+		}
+		seen[place] = true
+		command := "npx cdk bootstrap " + place
+		if account != s.account {
+			command += " --trust " + s.account + " --cloudformation-execution-policies arn:aws:iam::aws:policy/AdministratorAccess"
+		}
+		commands = append(commands, command+" "+s.app())
+	}
+	return append(commands, "npx cdk deploy --all "+s.app(), "npx cdk destroy --all "+s.app())
+}
+
+// allowConnection lets the source action use a connection by the name that its ARN
+// has: the CDK grants codestar-connections:UseConnection alone, and the permission's
+// prefix must be that of the ARN (developer tools console user guide, "Connections
+// are changing").
+func allowConnection(pipeline awscodepipeline.Pipeline, s settings) {
+	service := strings.Split(s.connection, ":")[2]
+	for _, found := range *pipeline.Node().FindChild(jsii.String("Source")).Node().FindAll("") {
+		if role, ok := found.(awsiam.Role); ok {
+			role.AddToPrincipalPolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+				Actions: jsii.Strings(service + ":UseConnection"), Resources: jsii.Strings(s.connection),
+			}))
+		}
+	}
+}
+
 // addEnvironment adds a stage with the environment's stack, before it a person's
 // approval where the environment asks for one, and after it the check.
 func addEnvironment(stack awscdk.Stack, pipeline pipelines.CodePipeline, tools pipelines.FileSet, e environment, s settings) {
 	c := e.config
-	account, region := c.Account, c.Region
-	if account == "" {
-		account = s.account
-	}
-	if region == "" {
-		region = s.region
-	}
+	account, region := s.place(c)
 	env := &awscdk.Environment{Account: &account, Region: &region}
 	stage := awscdk.NewStage(stack, &c.Environment, &awscdk.StageProps{Env: env})
 	name := c.Names().Stack

@@ -422,7 +422,7 @@ func (f *finder) health(ctx context.Context) error {
 		return err
 	}
 	for _, d := range dashboards {
-		if *d.DashboardName == f.names.Stack {
+		if *d.DashboardName == f.names.Stack+"-"+f.AWS.Region {
 			f.add("dashboard", *d.DashboardName, "", "aws cloudwatch delete-dashboards --dashboard-names %s", *d.DashboardName)
 		}
 	}

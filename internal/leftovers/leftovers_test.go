@@ -292,10 +292,10 @@ func TestEachKindIsFoundWithItsCommand(t *testing.T) {
 		}},
 		{"alarms and dashboard", "staging", false, func(a *account) []leftovers.Item {
 			a.alarm("lastWillRule_staging-Failure")
-			a.CloudWatch.PutDashboard("Lastwill-staging", "{}", nil)
+			a.CloudWatch.PutDashboard("Lastwill-staging-us-east-1", "{}", nil)
 			return []leftovers.Item{
 				{"alarm", "lastWillRule_staging-Failure", "", "aws cloudwatch delete-alarms --alarm-names lastWillRule_staging-Failure"},
-				{"dashboard", "Lastwill-staging", "", "aws cloudwatch delete-dashboards --dashboard-names Lastwill-staging"},
+				{"dashboard", "Lastwill-staging-us-east-1", "", "aws cloudwatch delete-dashboards --dashboard-names Lastwill-staging-us-east-1"},
 			}
 		}},
 		{"an SNS topic with its subscriptions", "staging", false, func(a *account) []leftovers.Item {

@@ -51,7 +51,7 @@ func twoPages(_ context.Context, in middleware.InitializeInput, next func() (mid
 	case *cloudwatch.ListDashboardsInput:
 		page = &cloudwatch.ListDashboardsOutput{DashboardEntries: []cwtypes.DashboardEntry{{DashboardName: aws.String("Lastwill-other")}}, NextToken: aws.String("2")}
 		if aws.ToString(q.NextToken) == "2" {
-			page = &cloudwatch.ListDashboardsOutput{DashboardEntries: []cwtypes.DashboardEntry{{DashboardName: aws.String("Lastwill")}}}
+			page = &cloudwatch.ListDashboardsOutput{DashboardEntries: []cwtypes.DashboardEntry{{DashboardName: aws.String("Lastwill-" + localaws.Account.Region)}}}
 		}
 	default:
 		return next()
@@ -87,7 +87,7 @@ func TestAllPagesOfAListAreRead(t *testing.T) {
 		"aws iot detach-policy --policy-name tagged --target " + certificateARN("policy-2"),
 		"aws iam delete-role-policy --role-name Lastwill-Alert-1 --policy-name inline-1",
 		"aws iam delete-role-policy --role-name Lastwill-Alert-1 --policy-name inline-2",
-		"aws cloudwatch delete-dashboards --dashboard-names Lastwill",
+		"aws cloudwatch delete-dashboards --dashboard-names Lastwill-us-east-1",
 	} {
 		if !strings.Contains(commands.String(), want+"\n") {
 			t.Errorf("%q is not in:\n%s", want, commands.String())
