@@ -14,11 +14,21 @@ export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 # not stand -race.
 JSII := ./infra/... ./constructs/...
 
-.PHONY: demo test lint bench screenshots tools
+# As cdk.json builds: so lwt, the simulator and the CDK app share what they compile.
+BUILD := CGO_ENABLED=0 go build -trimpath
+
+.PHONY: demo lwt test lint bench screenshots tools
 
 ## demo: deploy the stack on this machine, lose a device, see the e-mail
-demo: node_modules/.package-lock.json
-	@go run ./cmd/lwt demo $(DEMO)
+demo:
+	@$(MAKE) -s --no-print-directory -j2 lwt node_modules/.package-lock.json
+	@./lwt demo $(DEMO)
+
+## lwt: the operator's program, ./lwt; compiles the simulator and the CDK app beside it
+lwt:
+	@[ -x lwt ] || echo "Compiling lwt, the simulator and the CDK app. The first time takes 2 to 3 minutes on two cores, later ones seconds." >&2
+	@$(BUILD) -tags lambda.norpc ./cmd/lwt ./cmd/simulator ./cmd/alerter ./infra
+	@$(BUILD) -o lwt ./cmd/lwt
 
 ## test: lint and all tests
 test: tools lint
@@ -53,6 +63,11 @@ test/e2e/node_modules/.package-lock.json: test/e2e/package.json test/e2e/package
 	cd test/e2e && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# Node versions that the app is tested on, beside the machine's own.
+test/node/node_modules/.package-lock.json: test/node/package.json test/node/package-lock.json
+	cd test/node && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
 # axe, which knows the accessibility rules.
 test/page/node_modules/.package-lock.json: test/page/package.json test/page/package-lock.json
 	cd test/page && npm ci --no-audit --no-fund --loglevel=error
@@ -64,5 +79,5 @@ test/bench/synth/node_modules/.package-lock.json: test/bench/synth/package.json 
 	@touch $@
 
 # Independent peers that the tests and benchmarks talk to, a C compiler for -race, and a browser.
-tools: node_modules/.package-lock.json test/e2e/node_modules/.package-lock.json test/page/node_modules/.package-lock.json
+tools: node_modules/.package-lock.json test/e2e/node_modules/.package-lock.json test/node/node_modules/.package-lock.json test/page/node_modules/.package-lock.json
 	@.ci/tools

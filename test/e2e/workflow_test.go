@@ -14,6 +14,7 @@ import (
 type workflow struct {
 	Permissions map[string]string
 	Jobs        map[string]struct {
+		Needs       string
 		Permissions map[string]string
 		Steps       []struct{ Name, Uses, Run string }
 	}
@@ -60,6 +61,22 @@ func TestTheWorkflowPinsActionsAndAsksForLittle(t *testing.T) {
 	}
 	if strings.Contains(text, "secrets.") {
 		t.Error("the workflow needs a secret")
+	}
+}
+
+func TestTheWorkflowDeploysNothingUntested(t *testing.T) {
+	t.Parallel()
+	w, _ := readWorkflow(t)
+	tests := w.Jobs["test"].Steps
+	if len(tests) == 0 || tests[len(tests)-1].Run != "make test" {
+		t.Errorf("job test does not end with make test: %+v", tests)
+	}
+	for name, job := range w.Jobs {
+		for _, step := range job.Steps {
+			if strings.Contains(step.Run, "cdk deploy") && job.Needs != "test" {
+				t.Errorf("job %s deploys and needs %q, not test", name, job.Needs)
+			}
+		}
 	}
 }
 

@@ -60,6 +60,34 @@ func TestTemplatesPassStrictValidation(t *testing.T) {
 	}
 }
 
+// Validation takes longer than all the rest of a synthesis, so only those who ask wait for it.
+func TestOnlyWhoAsksWaitsForValidation(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		env, args []string
+		validated bool
+	}{
+		{"a command by hand", nil, nil, false},
+		{"--strict", nil, []string{"--strict"}, true},
+		{"a build machine", []string{"CI=true"}, nil, true},
+		{"AWS CodeBuild", []string{"CODEBUILD_BUILD_ID=lastwill:1"}, nil, true},
+		{"a build machine that says no", []string{"CI=true", "CDK_VALIDATION=false"}, nil, false},
+		{"a command by hand that says yes", []string{"CDK_VALIDATION=true"}, nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out := t.TempDir()
+			args := append([]string{"synth", "--quiet", "--output", out, "-c", "certs=" + golden + "/certs", "-c", "email=ops@example.com"}, c.args...)
+			if r := cdk(t, c.env, args...); r.code != 0 {
+				t.Fatalf("exit code %d:\n%s", r.code, r.output)
+			}
+			_, err := os.Stat(filepath.Join(out, "validation-report.json"))
+			if validated := err == nil; validated != c.validated {
+				t.Errorf("validated: %t, want %t", validated, c.validated)
+			}
+		})
+	}
+}
+
 // hash is that of an asset, or the fingerprint of what a check checks, in which the
 // asset is: the golden templates have a stand-in for the program.
 var hash = regexp.MustCompile(`"[0-9a-f]{64}(\.zip)?"`)
