@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
+	"lastwill/internal/await"
 	"lastwill/internal/cli"
 	"lastwill/internal/device"
 	"lastwill/internal/device/brokertest"
@@ -365,7 +366,7 @@ func TestAnInterruptedConnectLeavesNoWill(t *testing.T) {
 	if _, err := device.Connect(ctx, config(t, pki, addr)); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want an interruption", err)
 	}
-	if got, want := <-next, "*packets.DisconnectPacket, <nil>"; got != want {
+	if got, want := await.Value(t, next, "the next packet"), "*packets.DisconnectPacket, <nil>"; got != want {
 		t.Errorf("after CONNECT the broker got %s, want %s", got, want)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
+	"lastwill/internal/await"
 	"lastwill/internal/device"
 	"lastwill/internal/device/brokertest"
 )
@@ -52,7 +53,7 @@ func TestLosses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			d := connect(t, config(t, pki, serve(t, accept(server, tt.end))))
-			<-d.Done()
+			await.Value(t, d.Done(), "the end of the device")
 			wantFailure(t, d.Err(), failure{device.Lost, tt.text, "same client ID"})
 			if _, err := d.Drop(); err != d.Err() {
 				t.Errorf("Drop: got %v, want the loss", err)
@@ -129,7 +130,7 @@ func TestAnInterruptedAnnounceCanStillDisconnect(t *testing.T) {
 	if err := d.Disconnect(); err != nil {
 		t.Error(err)
 	}
-	if p := <-last; p.(*packets.DisconnectPacket) == nil {
+	if p := await.Value(t, last, "the last packet"); p.(*packets.DisconnectPacket) == nil {
 		t.Errorf("got %v, want DISCONNECT", p)
 	}
 }
@@ -168,7 +169,7 @@ func TestLastBytes(t *testing.T) {
 			if err := tt.end(d); err != nil {
 				t.Fatal(err)
 			}
-			got := <-ended
+			got := await.Value(t, ended, "the end of the connection")
 			// A reset would show as an error; ReadAll takes FIN for the end.
 			if got.err != nil || !bytes.Equal(got.packets, tt.want) || (got.raw > 0) != tt.raw {
 				t.Errorf("got %x, %d bytes on the wire, %v; want %x", got.packets, got.raw, got.err, tt.want)
@@ -207,7 +208,7 @@ func TestADeviceLeavesOnce(t *testing.T) {
 	if err != nil || at.Before(before) || at.After(time.Now()) {
 		t.Errorf("Drop: %v, %v", at, err)
 	}
-	<-d.Done()
+	await.Value(t, d.Done(), "the end of the device")
 	if err := d.Err(); err != nil {
 		t.Errorf("a drop is no loss: %v", err)
 	}
@@ -247,7 +248,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		{"after a DISCONNECT", live((*device.Device).Disconnect)},
 		{"after a loss", func(t *testing.T, cfg device.Config) {
 			cfg.Endpoint = closing
-			<-connect(t, cfg).Done()
+			await.Value(t, connect(t, cfg).Done(), "the end of the device")
 		}},
 		{"after a refusal", func(t *testing.T, cfg device.Config) {
 			cfg.Endpoint = refusing
@@ -311,7 +312,7 @@ func TestTheBrokerHearsTheHostName(t *testing.T) {
 	if err := drop(connect(t, cfg)); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-names; got != "localhost" {
+	if got := await.Value(t, names, "the server name of the handshake"); got != "localhost" {
 		t.Errorf("SNI %q, want localhost", got)
 	}
 }

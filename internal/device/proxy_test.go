@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"lastwill/internal/await"
 	"lastwill/internal/device"
 	"lastwill/internal/device/brokertest"
 )
@@ -83,7 +84,7 @@ func TestProxies(t *testing.T) {
 			cfg := config(t, pki, mosquitto.Addr)
 			cfg.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse(tt.proxy) }
 			d := connect(t, cfg)
-			if got := <-asked; got != tt.asked {
+			if got := await.Value(t, asked, "a request to the proxy"); got != tt.asked {
 				t.Errorf("the proxy was asked %q, want %q", got, tt.asked)
 			}
 			if err := d.Announce(t.Context()); err != nil {

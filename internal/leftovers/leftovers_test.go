@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/google/go-cmp/cmp"
 
+	"lastwill/internal/await"
 	"lastwill/internal/keypair"
 	"lastwill/internal/leftovers"
 	"lastwill/internal/localaws"
@@ -33,9 +34,7 @@ const patience = 2 * time.Minute
 
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
+	return await.Context(t)
 }
 
 func must[T any](t *testing.T) func(T, error) T {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"lastwill/internal/await"
 	"lastwill/internal/device"
 	"lastwill/internal/device/brokertest"
 	"lastwill/internal/keypair"
@@ -31,7 +32,7 @@ import (
 
 // patience is how long an event may take before a test gives up on it. It only
 // matters to tests that fail.
-const patience = 2 * time.Minute
+const patience = await.Patience
 
 func check(t testing.TB, err error) {
 	t.Helper()
@@ -42,9 +43,7 @@ func check(t testing.TB, err error) {
 
 func deadline(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
+	return await.Context(t)
 }
 
 // A cloud is a local endpoint and what was seen of it.

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/google/go-cmp/cmp"
 
+	"lastwill/internal/await"
 	"lastwill/internal/localaws/api"
 	local "lastwill/internal/localaws/cloudformation"
 )
@@ -66,7 +67,7 @@ func created(t testing.TB, client *cloudformation.Client, name string, body *str
 	})
 	check(t, err)
 	waiter := cloudformation.NewStackCreateCompleteWaiter(client, func(o *cloudformation.StackCreateCompleteWaiterOptions) { o.MinDelay, o.MaxDelay = quick, quick })
-	check(t, waiter.Wait(t.Context(), &cloudformation.DescribeStacksInput{StackName: out.StackId}, time.Minute))
+	check(t, waiter.Wait(await.Context(t), &cloudformation.DescribeStacksInput{StackName: out.StackId}, time.Minute))
 	return out.StackId
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iotdataplane/types"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"lastwill/internal/await"
 	"lastwill/internal/keypair"
 )
 
@@ -64,7 +65,7 @@ func (e *endpoint) device(t testing.TB, clientID string, will bool) device {
 
 func wait(t testing.TB, token mqtt.Token) {
 	t.Helper()
-	token.Wait()
+	await.Value(t, token.Done(), "the broker's answer")
 	check(t, token.Error())
 }
 
@@ -76,7 +77,7 @@ func TestPublishReachesSubscribersAsItIs(t *testing.T) {
 	client := data.NewFromConfig(e.config())
 	_, err := client.Publish(t.Context(), &data.PublishInput{Topic: aws.String("lwt/a b/ü"), Payload: []byte{0, 0xff, '{'}, Qos: 1})
 	check(t, err)
-	m := <-d.messages
+	m := await.Value(t, d.messages, "the message that was published")
 	if m.Topic() != "lwt/a b/ü" || string(m.Payload()) != "\x00\xff{" || m.Qos() != 1 {
 		t.Errorf("the message is %q on %s, QoS %d", m.Payload(), m.Topic(), m.Qos())
 	}
@@ -135,7 +136,7 @@ func TestConnectionIsKnownWhileAndAfterItIsThere(t *testing.T) {
 
 	_, err = client.DeleteConnection(ctx, &data.DeleteConnectionInput{ClientId: id})
 	check(t, err)
-	<-d.lost
+	await.Value(t, d.lost, "the end of the connection of "+*id)
 	state, err = client.GetConnection(ctx, &data.GetConnectionInput{ClientId: id})
 	check(t, err)
 	if state.Connected || *state.DisconnectReason != "API_INITIATED_DISCONNECT" || state.DisconnectedSince == 0 || state.ConnectedSince != 0 || state.SourceIp != nil {
@@ -155,9 +156,9 @@ func TestDeleteConnectionPublishesTheWillUnlessPrevented(t *testing.T) {
 		d := e.device(t, id, true)
 		_, err := client.DeleteConnection(t.Context(), &data.DeleteConnectionInput{ClientId: &id, PreventWillMessage: id == "quiet"})
 		check(t, err)
-		<-d.lost
+		await.Value(t, d.lost, "the end of the connection of "+id)
 	}
-	if m := <-listener.messages; m.Topic() != "lwt/loud" || string(m.Payload()) != "gone" {
+	if m := await.Value(t, listener.messages, "the will of the client that was ended"); m.Topic() != "lwt/loud" || string(m.Payload()) != "gone" {
 		t.Errorf("the first message is %q on %s", m.Payload(), m.Topic())
 	}
 }

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"lastwill/internal/await"
 	"lastwill/internal/localaws/api"
 	localmail "lastwill/internal/localaws/mail"
 	localsns "lastwill/internal/localaws/sns"
@@ -64,9 +64,7 @@ func letsIn(topic string) string {
 
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	t.Cleanup(cancel)
-	return ctx
+	return await.Context(t)
 }
 
 func (p *post) subscribe(t *testing.T, raw string) *string {
@@ -105,7 +103,7 @@ func TestQueueGetsWhatIsPublished(t *testing.T) {
 	arrived := make(chan []types.Message)
 	go func() { arrived <- p.receive(t, 20) }() // waits for what comes later
 	p.publish(t, `{"a": 1}`)
-	got := <-arrived
+	got := await.Value(t, arrived, "the message in the queue")
 	if len(got) != 1 || *got[0].Body != `{"a": 1}` {
 		t.Fatalf("raw delivery brought %v", got)
 	}
@@ -190,7 +188,7 @@ func TestQueueCalls(t *testing.T) {
 	}()
 	_, err = p.sqs.DeleteQueue(deadline(t), &sqs.DeleteQueueInput{QueueUrl: p.queue})
 	check(t, err)
-	err = <-gone // whoever waits learns it too
+	err = await.Value(t, gone, "the end of the wait on a queue that is deleted") // whoever waits learns it too
 	fails(t, err, "AWS.SimpleQueueService.NonExistentQueue")
 	failsAs[*types.QueueDoesNotExist](t, err)
 }

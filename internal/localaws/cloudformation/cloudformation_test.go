@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"lastwill/internal/await"
 	"lastwill/internal/localaws/awsapi"
 )
 
@@ -76,7 +77,7 @@ func create(t *testing.T, s *Service, name, body string) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Await(t.Context(), id)
+	return s.Await(await.Context(t), id)
 }
 
 func update(t *testing.T, s *Service, name, body string) (*Stack, error) {
@@ -85,7 +86,7 @@ func update(t *testing.T, s *Service, name, body string) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Await(t.Context(), id)
+	return s.Await(await.Context(t), id)
 }
 
 func remove(t *testing.T, s *Service, name string) error {
@@ -97,7 +98,7 @@ func remove(t *testing.T, s *Service, name string) error {
 	if err := s.Delete(name); err != nil {
 		return err
 	}
-	_, err = s.Await(t.Context(), stack.ID)
+	_, err = s.Await(await.Context(t), stack.ID)
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"lastwill/internal/await"
 	"lastwill/internal/localaws/awsapi"
 )
 
@@ -144,7 +145,7 @@ func TestChangedTagsReachTheResources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Await(t.Context(), id); err != nil {
+	if _, err := s.Await(await.Context(t), id); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.took(); !slices.Contains(got, "~A1->1") || !slices.Contains(got, "~B1->1") {
@@ -168,7 +169,7 @@ func TestChangeSets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Await(t.Context(), id); err != nil {
+	if _, err := s.Await(await.Context(t), id); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.DeleteChangeSet("nobody", "S"); err != nil {
@@ -189,7 +190,7 @@ func TestChangeSets(t *testing.T) {
 	if id, err = s.ExecuteChangeSet("second", "S", false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Await(t.Context(), id); err != nil {
+	if _, err := s.Await(await.Context(t), id); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.ExecuteChangeSet("second", "S", false); err == nil || !strings.Contains(err.Error(), "does not exist") {
@@ -267,7 +268,7 @@ func TestOperationsGoOnAfterARestart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			stack, _ := s.Await(t.Context(), id)
+			stack, _ := s.Await(await.Context(t), id)
 			if stack.Status != c.status {
 				t.Fatalf("without a restart the stack is %s", stack.Status)
 			}
@@ -280,7 +281,7 @@ func TestOperationsGoOnAfterARestart(t *testing.T) {
 				if err := restarted.Resume(); err != nil {
 					t.Fatal(err)
 				}
-				stack, _ := restarted.Await(t.Context(), id)
+				stack, _ := restarted.Await(await.Context(t), id)
 				if stack.Status != c.status {
 					t.Errorf("restarted at point %d the stack is %s: %v", i, stack.Status, stack.failures())
 				}

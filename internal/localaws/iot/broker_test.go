@@ -22,13 +22,14 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"lastwill/internal/await"
 	"lastwill/internal/localaws/iam"
 	"lastwill/internal/localaws/logs"
 	"lastwill/internal/wsconn"
 )
 
 // patience is how long the broker may take. It only matters to tests that fail.
-const patience = 2 * time.Minute
+const patience = await.Patience
 
 // A running is a Service whose broker takes connections, and what it told.
 type running struct {

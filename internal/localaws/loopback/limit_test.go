@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"lastwill/internal/await"
 	"lastwill/internal/localaws/loopback"
 )
 
@@ -41,9 +42,9 @@ func TestConnectionsBeyondTheLimitAreRefusedUntilOneEnds(t *testing.T) {
 	t.Cleanup(func() { _ = inner.Close() })
 
 	dial(t, l)
-	first := <-accepted
+	first := await.Value(t, accepted, "the first connection")
 	dial(t, l)
-	<-accepted
+	await.Value(t, accepted, "a connection")
 	answer, err := http.ReadResponse(bufio.NewReader(dial(t, l)), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +57,7 @@ func TestConnectionsBeyondTheLimitAreRefusedUntilOneEnds(t *testing.T) {
 		_ = first.Close()
 	}
 	dial(t, l)
-	<-accepted
+	await.Value(t, accepted, "a connection")
 	answer, err = http.ReadResponse(bufio.NewReader(dial(t, l)), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,8 @@ import (
 
 	"github.com/emersion/go-smtp"
 	"github.com/google/go-cmp/cmp"
+
+	"lastwill/internal/await"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -99,7 +101,7 @@ func TestUnicodeAddressArrives(t *testing.T) {
 	msg := alert("s")
 	msg.To.Address = "jürgen@例え.jp"
 	send(t, m, msg)
-	mails, err := b.Wait(t.Context(), 0)
+	mails, err := b.Wait(await.Context(t), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +415,7 @@ func TestMailboxFolder(t *testing.T) {
 	m := startMailer(t, b.Addr(), quiet)
 	for i := range 3 { // one after the other, so that their order is known
 		send(t, m, alert(fmt.Sprint("alert ", i)))
-		if _, err := b.Wait(t.Context(), i); err != nil {
+		if _, err := b.Wait(await.Context(t), i); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -442,7 +444,7 @@ func TestMailboxFolder(t *testing.T) {
 		t.Fatalf("%d mails after a restart, want 3", len(got))
 	}
 	send(t, startMailer(t, again.Addr(), quiet), alert("after"))
-	mails, err := again.Wait(t.Context(), 3)
+	mails, err := again.Wait(await.Context(t), 3)
 	if err != nil {
 		t.Fatal(err)
 	}

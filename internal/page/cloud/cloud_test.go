@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"lastwill/internal/await"
 	"lastwill/internal/device"
 	"lastwill/internal/iotsql"
 	"lastwill/internal/keypair"
@@ -34,7 +35,7 @@ import (
 
 // patience is how long something may take to be seen. It only matters to tests
 // that fail.
-const patience = time.Minute
+const patience = await.Patience
 
 var names = will.NewNames("")
 
@@ -219,13 +220,7 @@ func (s *stage) streams(query string) (all batch) {
 // until waits until something is so, and fails with what otherwise says.
 func (s *stage) until(so func() bool, otherwise func() string) {
 	s.t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for end := time.Now().Add(patience); !so(); <-ticker.C {
-		if time.Now().After(end) {
-			s.t.Fatal(otherwise())
-		}
-	}
+	await.True(s.t, so, "what the page is told", otherwise)
 }
 
 // sees waits until the history has all of these events, in this order.
