@@ -115,6 +115,55 @@ func TestPlaceAndLogsAsConfigured(t *testing.T) {
 	}
 }
 
+// Options that no golden template has arrive where they act.
+func TestOptionsReachTheirResources(t *testing.T) {
+	c, err := monitoring.ConfigFrom(map[string]any{
+		"email": "ops@example.com", "environment": "staging", "certs": "testdata/certs", "check": "true", "checkLimit": "77",
+		"architecture": "arm64", "tags": "team=fleet,cost center=42", "things": "lwtThing",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	devices, err := c.Devices(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tags map[string]*string
+	tpl := parse(t, cdktest.Template(t, func(app awscdk.App) awscdk.Stack {
+		stack := monitoring.NewStack(app, monitoring.StackProps{Config: c, Devices: devices, Simulator: filepath.Join("testdata", "simulator")})
+		tags = *stack.Tags().TagValues()
+		return stack
+	}))
+	got := map[string]string{}
+	for key, value := range tags {
+		got[key] = *value
+	}
+	if diff := cmp.Diff(map[string]string{"app": "lastwill", "environment": "staging", "team": "fleet", "cost center": "42"}, got); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+	seen := 0
+	for id, r := range tpl.Resources {
+		switch r.Type {
+		case "AWS::Lambda::Function":
+			seen++
+			if diff := cmp.Diff([]any{"arm64"}, r.Properties["Architectures"]); diff != "" {
+				t.Errorf("%s: architectures (-want +got):\n%s", id, diff)
+			}
+			if r.Properties["Timeout"] != 77.0+60 {
+				t.Errorf("%s: timeout %v, want the limit and a minute to clean up", id, r.Properties["Timeout"])
+			}
+		case "Custom::EndToEndCheck":
+			seen++
+			if r.Properties["LimitSeconds"] != 77.0 {
+				t.Errorf("%s: limit %v", id, r.Properties["LimitSeconds"])
+			}
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d resources of the check seen", seen)
+	}
+}
+
 // A custom resource runs again only when one of its properties changes.
 func TestTheCheckRunsAgainWhenTheAlertCouldHaveBroken(t *testing.T) {
 	properties := func(change func(*monitoring.Config)) string {
