@@ -50,6 +50,7 @@ func TestInvariants(t *testing.T) {
 		{"alarms tell the topic of the e-mails", alarmsTellTopic},
 		{"nothing is retained", nothingRetained},
 		{"the check comes last and goes first", checkComesLast},
+		{"the IoT policy has the tags itself", policyHasTags},
 		{"the count of resources is as computed", countIsAsComputed},
 		{"confirmed alerts do what they do and no more", alerterMayNoMore},
 		{"confirmed alerts hear wills before the topic stops to", outageRuleComesFirst},
@@ -332,6 +333,27 @@ func nothingRetained(t *testing.T, tpl template, _ monitoring.Config) {
 		if r.Type == "AWS::Logs::LogGroup" && r.DeletionPolicy != "Delete" {
 			t.Errorf("%s has no DeletionPolicy", id)
 		}
+	}
+}
+
+// lwt leftovers knows the policy by them.
+func policyHasTags(t *testing.T, tpl template, c monitoring.Config) {
+	want := []any{map[string]any{"Key": "app", "Value": "lastwill"}}
+	if c.Environment != "" {
+		want = append(want, map[string]any{"Key": "environment", "Value": c.Environment})
+	}
+	seen := 0
+	for id, r := range tpl.Resources {
+		if r.Type != "AWS::IoT::Policy" {
+			continue
+		}
+		seen++
+		if diff := cmp.Diff(want, r.Properties["Tags"]); diff != "" {
+			t.Errorf("%s: tags (-want +got):\n%s", id, diff)
+		}
+	}
+	if seen != 1 {
+		t.Errorf("%d IoT policies seen", seen)
 	}
 }
 
