@@ -151,7 +151,7 @@ func (s *Sweeper) withoutTable(ctx context.Context, start time.Time) error {
 			break
 		}
 		for _, m := range messages {
-			if e, err := ParseEvent(m.Body); err == nil && e.Device != "" {
+			if e, err := ParseEvent(m.Body); err == nil && e.Device != "" && !will.IsOwnClient(e.Device) {
 				devices[e.Device] = true
 				first = cmp.Or(first, e.Device)
 			}

@@ -30,6 +30,7 @@ func TestTemplatesPassStrictValidation(t *testing.T) {
 	}{
 		{"default", "Lastwill", []string{"email=ops@example.com"}},
 		{"check", "Lastwill", []string{"email=ops@example.com", "check=true"}},
+		{"confirmed", "Lastwill", []string{"email=ops@example.com", "grace=3m"}},
 		{"environment", "Lastwill-staging", []string{
 			"environment=staging",
 			"email=ops@example.com,night.shift+iot@example.org",
