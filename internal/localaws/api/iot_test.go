@@ -209,7 +209,7 @@ func TestPolicyHasVersions(t *testing.T) {
 	name := aws.String("lwtPolicy")
 	_, err := client.CreatePolicy(ctx, &awsiot.CreatePolicyInput{PolicyName: name, PolicyDocument: aws.String(allowAll)})
 	check(t, err)
-	const second = `{"Version":"2012-10-17","Statement":[]}`
+	const second = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iot:*","Resource":"*"}]}`
 	added, err := client.CreatePolicyVersion(ctx, &awsiot.CreatePolicyVersionInput{PolicyName: name, PolicyDocument: aws.String(second), SetAsDefault: true})
 	check(t, err)
 	if *added.PolicyVersionId != "2" || !added.IsDefaultVersion {

@@ -27,6 +27,15 @@ func (a Account) GlobalARN(service, resource string) string {
 	return "arn:aws:" + service + "::" + a.ID + ":" + resource
 }
 
+// Context returns the condition keys that every request of this account has for
+// policies (IAM user guide, "AWS global condition context keys"). It counts as made
+// over TLS, as the SDKs make them.
+func (a Account) Context() map[string]string {
+	return map[string]string{
+		"aws:RequestedRegion": a.Region, "aws:ResourceAccount": a.ID, "s3:ResourceAccount": a.ID, "aws:SecureTransport": "true",
+	}
+}
+
 // Tags of a resource.
 type Tags map[string]string
 

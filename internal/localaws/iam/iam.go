@@ -71,8 +71,7 @@ func (s *Service) CreateRole(in RoleInput) (Role, error) {
 	if !roleName.MatchString(in.Name) {
 		return Role{}, awsapi.Errorf("ValidationError", "role name %q must have 1 to 64 characters out of letters, digits and _+=,.@-", in.Name)
 	}
-	trust, err := parsed(policy.ParseTrust, in.TrustPolicy)
-	if err != nil {
+	if err := checkManaged(in.ManagedPolicies); err != nil {
 		return Role{}, err
 	}
 	in.Path = cmp.Or(in.Path, "/")
@@ -81,6 +80,10 @@ func (s *Service) CreateRole(in RoleInput) (Role, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	trust, err := s.parseTrust(in.TrustPolicy)
+	if err != nil {
+		return Role{}, err
+	}
 	if _, ok := s.roles[in.Name]; ok {
 		return Role{}, awsapi.Conflictf("EntityAlreadyExists", "Role with name %s already exists.", in.Name)
 	}
@@ -98,11 +101,14 @@ func (s *Service) CreateRole(in RoleInput) (Role, error) {
 
 // UpdateRole changes all of a role but its name, path and inline policies.
 func (s *Service) UpdateRole(in RoleInput) (updated Role, err error) {
-	trust, err := parsed(policy.ParseTrust, in.TrustPolicy)
-	if err != nil {
+	if err := checkManaged(in.ManagedPolicies); err != nil {
 		return Role{}, err
 	}
 	err = s.change(in.Name, func(r *role) error {
+		trust, err := s.parseTrust(in.TrustPolicy)
+		if err != nil {
+			return err
+		}
 		r.trust, r.TrustPolicy, r.Description = trust, in.TrustPolicy, in.Description
 		r.ManagedPolicies, r.Tags = slices.Clone(in.ManagedPolicies), maps.Clone(in.Tags)
 		updated = r.copy()
@@ -113,11 +119,20 @@ func (s *Service) UpdateRole(in RoleInput) (updated Role, err error) {
 
 // PutRolePolicy sets an inline policy of a role.
 func (s *Service) PutRolePolicy(roleName, name, document string) error {
-	inline, err := parsed(policy.ParseIdentity, document)
+	inline, err := parseInline(document)
 	if err != nil {
 		return err
 	}
 	return s.change(roleName, func(r *role) error {
+		size := policy.Size(document)
+		for other, text := range r.Policies {
+			if other != name {
+				size += policy.Size(text)
+			}
+		}
+		if size > maxInlineBytes {
+			return exceeded("Maximum policy size of %d bytes exceeded for role %s", maxInlineBytes, roleName)
+		}
 		r.policies[name] = inline
 		if r.Policies == nil {
 			r.Policies = map[string]string{}
@@ -215,6 +230,9 @@ func (s *Service) trusting(arn string, who policy.Principal, context map[string]
 	if !ok || r.ARN != arn {
 		return nil, refused("the role does not exist")
 	}
+	if who.Context == nil {
+		who.Context = s.account.Context()
+	}
 	request := policy.Request{Principal: who, Action: "sts:AssumeRole", Resource: arn, Context: context}
 	if r.trust.Evaluate(request) != policy.Allow {
 		return nil, refused("its trust policy does not allow it")
@@ -234,13 +252,34 @@ type session struct {
 }
 
 func (s *session) Principal() policy.Principal {
-	return policy.Principal{ARN: s.arn, Account: s.service.account.ID}
+	s.service.mu.RLock()
+	defer s.service.mu.RUnlock()
+	return s.principal()
+}
+
+// principal is the session with its role's condition keys; service.mu is held.
+func (s *session) principal() policy.Principal {
+	account := s.service.account
+	p := policy.Principal{ARN: s.arn, Account: account.ID, Context: account.Context()}
+	r, ok := s.service.roles[s.role]
+	if !ok {
+		return p
+	}
+	p.Role = r.ARN
+	maps.Copy(p.Context, map[string]string{
+		"aws:PrincipalAccount": account.ID, "aws:PrincipalArn": r.ARN, "aws:PrincipalType": "AssumedRole",
+		"aws:userid": r.ID + ":" + s.arn[strings.LastIndex(s.arn, "/")+1:],
+	})
+	for key, value := range r.Tags {
+		p.Context["aws:PrincipalTag/"+key] = value
+	}
+	return p
 }
 
 func (s *session) Decide(r policy.Request) policy.Decision {
-	r.Principal = s.Principal()
 	s.service.mu.RLock()
 	defer s.service.mu.RUnlock()
+	r.Principal = s.principal()
 	role, ok := s.service.roles[s.role]
 	if !ok {
 		return policy.ImplicitDeny
@@ -275,12 +314,4 @@ func (r *role) copy() Role {
 	c.Policies = maps.Clone(r.Policies)
 	c.Tags, c.ManagedPolicies = maps.Clone(r.Tags), slices.Clone(r.ManagedPolicies)
 	return c
-}
-
-func parsed(parse func([]byte) (*policy.Document, error), document string) (*policy.Document, error) {
-	d, err := parse([]byte(document))
-	if err != nil {
-		return nil, awsapi.Errorf("MalformedPolicyDocument", "%v", err)
-	}
-	return d, nil
 }

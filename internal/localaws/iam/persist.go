@@ -18,13 +18,13 @@ func (s *Service) UnmarshalJSON(b []byte) error {
 	}
 	roles := map[string]*role{}
 	for _, r := range saved {
-		trust, err := parsed(policy.ParseTrust, r.TrustPolicy)
+		trust, err := policy.ParseTrust([]byte(r.TrustPolicy)) // checked when it was made
 		if err != nil {
 			return fmt.Errorf("saved role %s: %w", r.Name, err)
 		}
 		restored := &role{Role: r, trust: trust, policies: map[string]*policy.Document{}}
 		for name, document := range r.Policies {
-			if restored.policies[name], err = parsed(policy.ParseIdentity, document); err != nil {
+			if restored.policies[name], err = policy.ParseIdentity([]byte(document)); err != nil {
 				return fmt.Errorf("saved role %s: %w", r.Name, err)
 			}
 		}

@@ -77,6 +77,7 @@ type principal struct {
 	role          policy.Identity
 	sourceIP      string
 	context       map[string]string
+	sets          map[string][]string // of the certificate
 }
 
 // A disconnection is what a client's own DISCONNECT says.

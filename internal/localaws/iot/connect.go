@@ -3,6 +3,7 @@ package iot
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -107,8 +108,11 @@ func (c *client) admit(p packets.Packet) error {
 			return err
 		}
 	}
-	c.who.context = c.broker.service.policyContext(c)
-	err := c.broker.service.require(c.who, "iot:Connect", "client/"+c.id)
+	service := c.broker.service
+	c.who.context = service.policyContext(c)
+	err := service.requireAll(c.who, service.connectRequest(policy.Request{
+		Action: "iot:Connect", Resource: service.options.Account.ARN("iot", "client/"+c.id), Context: c.who.context, Sets: c.who.sets,
+	}, p))
 	if err == nil {
 		err = c.admitWill(p)
 	}
@@ -125,6 +129,15 @@ func (s *Service) policyContext(c *client) map[string]string {
 	context := map[string]string{
 		"iot:ClientId": c.id, "aws:SourceIp": c.who.sourceIP, "aws:SecureTransport": "true",
 		"iot:Connection.Thing.IsAttached": "false",
+	}
+	if peer := c.conn.peer(); peer != nil {
+		var own map[string]string
+		own, c.who.sets = certificateContext(peer)
+		maps.Copy(context, own)
+		context["iot:CertificateId"] = c.who.certificateID
+	}
+	if name := c.conn.tls.ConnectionState().ServerName; name != "" {
+		context["iot:DomainName"] = name
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -174,7 +187,11 @@ func (s *Service) requirePublish(who *principal, topic string, retain bool) erro
 // signed the request, allow the action. Others with AWS credentials may do everything.
 func (s *Service) require(who *principal, action, resource string) error {
 	arn := s.options.Account.ARN("iot", resource)
-	request := policy.Request{Action: action, Resource: arn, Context: who.context}
+	return s.requireAll(who, policy.Request{Action: action, Resource: arn, Context: who.context, Sets: who.sets})
+}
+
+func (s *Service) requireAll(who *principal, request policy.Request) error {
+	action, arn := request.Action, request.Resource
 	if who.certificateID == "" {
 		if who.role != nil && who.role.Decide(request) != policy.Allow {
 			return fmt.Errorf("%w: no policy of the role allows %s on %s", packets.ErrNotAuthorized, action, arn)

@@ -248,10 +248,32 @@ func TestPolicyVersions(t *testing.T) {
 
 func TestPolicyDocuments(t *testing.T) {
 	t.Parallel()
-	room := maxPolicyBytes - len(anything)
+	// Of n characters that are no white space.
+	sized := func(n int) string {
+		const begin, end = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"arn:aws:iot:*:*:topic/`, `"}}`
+		return begin + strings.Repeat("x", n-len(begin)-len(end)) + end
+	}
+	with := func(action, resource, condition string) string {
+		return `{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":` + action + `,"Resource":` + resource + `,"Condition":{` + condition + `}}}`
+	}
 	for _, c := range []struct{ claim, name, document, code string }{
-		{"a document of 2048 characters", "p", anything + strings.Repeat(" ", room), ""},
-		{"one more", "p", anything + strings.Repeat(" ", room+1), "MalformedPolicyException"},
+		{"a document of 2048 characters", "p", sized(maxPolicyBytes), ""},
+		{"one more", "p", sized(maxPolicyBytes + 1), "MalformedPolicyException"},
+		{"white space does not count", "p", strings.Repeat(" \n", maxPolicyBytes) + sized(maxPolicyBytes), ""},
+		{"an action of another service", "p", with(`"sns:Publish"`, `"*"`, ``), "MalformedPolicyException"},
+		{"one among those of AWS IoT", "p", with(`["iot:Connect","s3:GetObject"]`, `"*"`, ``), "MalformedPolicyException"},
+		{"an action without a service", "p", with(`"Connect"`, `"*"`, ``), "MalformedPolicyException"},
+		{"actions of Greengrass and Jobs", "p", with(`["greengrass:Discover","iotjobsdata:*","IOT:Connect","*"]`, `"*"`, ``), ""},
+		{"a resource that is no ARN", "p", with(`"iot:*"`, `"topic/a"`, ``), "MalformedPolicyException"},
+		{"a resource of a backslash", "p", with(`"iot:*"`, `["*","\\"]`, ``), "MalformedPolicyException"},
+		{"an empty resource", "p", with(`"iot:*"`, `""`, ``), "MalformedPolicyException"},
+		{"keys of a connection", "p", with(`"iot:*"`, `"*"`, `"StringEquals":{"iot:ClientId":"a","iot:DomainName":"b","AWS:SourceIp":"c"},"ArnLike":{"iot:LastWillTopic":"arn:*"}`), ""},
+		{"keys of a certificate", "p", with(`"iot:*"`, `"*"`, `"StringEquals":{"iot:Certificate.Subject.CommonName":"a","iot:Certificate.Issuer.Country.1":"b","iot:Certificate.Subject.Organization.List":"c","iot:CertificateId":"d"}`), ""},
+		{"keys of a thing", "p", with(`"iot:*"`, `"*"`, `"StringEquals":{"iot:Connection.Thing.Attributes[room]":"a","iot:Connection.Thing.ThingTypeName":"b"}`), ""},
+		{"an attribute that certificates do not have", "p", with(`"iot:*"`, `"*"`, `"StringEquals":{"iot:Certificate.Subject.Shoe":"a"}`), "MalformedPolicyException"},
+		{"a key of another service", "p", with(`"iot:*"`, `"*"`, `"StringEquals":{"sts:ExternalId":"a"}`), "MalformedPolicyException"},
+		{"a misspelled key", "p", with(`"iot:*"`, `"*"`, `"StringEquals":{"iot:ClientID2":"a"}`), "MalformedPolicyException"},
+		{"a misspelled variable", "p", with(`"iot:*"`, `"arn:aws:iot:*:*:topic/${iot:Connection.Thing.Name}"`, ``), "MalformedPolicyException"},
 		{"no JSON", "p", "x", "MalformedPolicyException"},
 		{"no resource", "p", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*"}}`, "MalformedPolicyException"},
 		{"a principal", "p", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Principal":"*"}}`, "MalformedPolicyException"},

@@ -84,7 +84,7 @@ func (s *Service) UnmarshalJSON(b []byte) error {
 	for _, p := range in.Policies {
 		restored := &iotPolicy{name: p.Name, arn: p.ARN, tags: p.Tags, last: p.Last}
 		for _, v := range p.Versions {
-			parsed, err := policy.ParseIdentity([]byte(v.Document))
+			parsed, err := policy.ParseIdentity([]byte(v.Document)) // checked when it was made
 			if err != nil {
 				return fmt.Errorf("saved policy %s: %w", p.Name, err)
 			}

@@ -1,7 +1,9 @@
 package iot
 
 import (
+	"fmt"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -11,11 +13,11 @@ import (
 	"lastwill/internal/localaws/policy"
 )
 
-// maxPolicyBytes and MaxPolicyVersions are limits of an IoT policy (general reference,
-// "AWS IoT Core endpoints and quotas").
+// Limits of IoT policies (general reference, "AWS IoT Core endpoints and quotas").
 const (
-	maxPolicyBytes    = 2048
-	MaxPolicyVersions = 5
+	maxPolicyBytes         = 2048 // without white space
+	MaxPolicyVersions      = 5
+	maxCertificatePolicies = 10
 )
 
 // A Policy as callers see it: a copy.
@@ -186,15 +188,21 @@ func (s *Service) DeletePolicy(name string) error {
 
 // AttachPolicy attaches a policy to a certificate.
 func (s *Service) AttachPolicy(name, targetARN string) error {
-	return s.onAttachment(name, targetARN, func(c *certificate) { c.policies[name] = true })
+	return s.onAttachment(name, targetARN, func(c *certificate) error {
+		if len(c.policies) >= maxCertificatePolicies && !c.policies[name] {
+			return &awsapi.Error{Code: "LimitExceededException", Status: http.StatusGone, Message: fmt.Sprintf("certificate %s has %d policies, which is the most that it can have", c.ID, maxCertificatePolicies)}
+		}
+		c.policies[name] = true
+		return nil
+	})
 }
 
 // DetachPolicy detaches a policy from a certificate.
 func (s *Service) DetachPolicy(name, targetARN string) error {
-	return s.onAttachment(name, targetARN, func(c *certificate) { delete(c.policies, name) })
+	return s.onAttachment(name, targetARN, func(c *certificate) error { delete(c.policies, name); return nil })
 }
 
-func (s *Service) onAttachment(name, targetARN string, f func(*certificate)) error {
+func (s *Service) onAttachment(name, targetARN string, f func(*certificate) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, err := s.policy(name); err != nil {
@@ -204,8 +212,7 @@ func (s *Service) onAttachment(name, targetARN string, f func(*certificate)) err
 	if err != nil {
 		return err
 	}
-	f(c)
-	return nil
+	return f(c)
 }
 
 // ListTargetsForPolicy returns the ARNs of the certificates a policy is attached to.
@@ -249,12 +256,12 @@ func (s *Service) policy(name string) (*iotPolicy, error) {
 }
 
 func (p *iotPolicy) add(document string, setDefault bool) error {
-	if len(document) > maxPolicyBytes {
-		return awsapi.Errorf("MalformedPolicyException", "policy %s has %d characters, at most %d are allowed", p.name, len(document), maxPolicyBytes)
+	if n := policy.Size(document); n > maxPolicyBytes {
+		return awsapi.Errorf("MalformedPolicyException", "Policy document is Malformed: policy %s has %d characters without white space, at most %d are allowed", p.name, n, maxPolicyBytes)
 	}
-	parsed, err := policy.ParseIdentity([]byte(document))
+	parsed, err := parsePolicy(document)
 	if err != nil {
-		return awsapi.Errorf("MalformedPolicyException", "%v", err)
+		return err
 	}
 	p.last++
 	v := &policyVersion{id: strconv.Itoa(p.last), document: document, parsed: parsed, created: time.Now().UTC()}

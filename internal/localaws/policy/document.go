@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 )
 
 // Limits of what Parse reads, far above AWS's own (6,144 characters for a
@@ -16,9 +17,11 @@ const maxDocumentBytes = 128 * 1024
 // A Document is a parsed policy.
 type Document struct {
 	statements []statement
+	trust      bool // of a role
 }
 
 type statement struct {
+	sid          string
 	effect       Decision
 	principals   principals
 	actions      patterns
@@ -65,6 +68,18 @@ type statementJSON struct {
 	Condition    map[string]map[string]conditionValues
 }
 
+// Size is how many characters a document has without white space, which is what
+// AWS's limits count.
+func Size(document string) int {
+	n := 0
+	for _, r := range document {
+		if !unicode.IsSpace(r) {
+			n++
+		}
+	}
+	return n
+}
+
 // ParseIdentity reads a policy of whoever it is attached to: a role, or a
 // certificate in AWS IoT. Its statements have resources and no principals (IAM
 // user guide, "Identity-based policies and resource-based policies").
@@ -83,12 +98,30 @@ func ParseIdentity(doc []byte) (*Document, error) {
 // ParseTrust reads the trust policy of a role. Its statements have principals,
 // and no resources: they speak of the role itself.
 func ParseTrust(doc []byte) (*Document, error) {
-	return parseWith(doc, func(s statement) error {
+	d, err := parseWith(doc, func(s statement) error {
 		switch {
 		case s.principals == nil:
 			return errors.New("the element Principal is missing")
 		case s.hasResources:
 			return errors.New("the element Resource has no place in a trust policy")
+		}
+		return nil
+	})
+	if err == nil {
+		d.trust = true
+	}
+	return d, err
+}
+
+// ParseResource reads the policy of a resource, such as an SNS topic. Its statements
+// have principals and resources.
+func ParseResource(doc []byte) (*Document, error) {
+	return parseWith(doc, func(s statement) error {
+		switch {
+		case s.principals == nil:
+			return errors.New("the element Principal is missing")
+		case !s.hasResources:
+			return errors.New("the element Resource is missing")
 		}
 		return nil
 	})
@@ -133,12 +166,20 @@ func Parse(doc []byte) (*Document, error) {
 	} else if err := json.Unmarshal(raw.Statement, &statements); err != nil {
 		return nil, fmt.Errorf("policy Statement must be an object or an array: %w", err)
 	}
+	if len(statements) == 0 {
+		return nil, fmt.Errorf("policy has no Statement")
+	}
 	d := &Document{}
+	sids := map[string]bool{}
 	for i, s := range statements {
 		parsed, err := parseStatement(s, raw.Version == versionWithVariables)
 		if err != nil {
 			return nil, fmt.Errorf("policy statement %d: %w", i+1, err)
 		}
+		if parsed.sid != "" && sids[parsed.sid] {
+			return nil, fmt.Errorf("Statement IDs (SID) in a single policy must be unique: %q", parsed.sid) //nolint:staticcheck // AWS's words
+		}
+		sids[parsed.sid] = true
 		d.statements = append(d.statements, parsed)
 	}
 	return d, nil
@@ -176,7 +217,7 @@ func parseStatement(raw json.RawMessage, hasVariables bool) (statement, error) {
 			actions[i] = strings.ToLower(actions[i])
 		}
 	}
-	var s statement
+	s := statement{sid: in.Sid}
 	switch in.Effect {
 	case "Allow":
 		s.effect = Allow

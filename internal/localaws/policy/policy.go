@@ -2,9 +2,11 @@
 // trust policies, SNS topic policies and AWS IoT policies share one language
 // (IAM user guide, "JSON policy elements reference").
 //
-// Known difference from AWS: a condition operator that is not known here makes the
-// document an error.
+// Known difference from AWS: a condition operator, key or variable that cannot be
+// decided on here makes the document an error that names it.
 package policy
+
+import "strings"
 
 // A Decision is what a policy, or several together, say of a request.
 type Decision int
@@ -21,10 +23,15 @@ const (
 type Principal struct {
 	// ARN of a user, role or session; empty for a service.
 	ARN string
+	// Role is the ARN of the role that a session belongs to. A policy that names it
+	// means the session too.
+	Role string
 	// Account the principal belongs to.
 	Account string
 	// Service such as iot.amazonaws.com; empty for others.
 	Service string
+	// Context holds the condition keys that come with the principal.
+	Context map[string]string
 }
 
 // A Request is one action on one resource.
@@ -37,6 +44,21 @@ type Request struct {
 	// Context holds condition keys, such as aws:SourceArn, and policy variables.
 	// Keys are compared without regard to case.
 	Context map[string]string
+	// Sets are the condition keys that may have several values.
+	Sets map[string][]string
+}
+
+// values are those of a condition key; none if the request does not have it.
+func (r *Request) values(key string) []string {
+	if value, ok := vars(r.Context).get(key); ok {
+		return []string{value}
+	}
+	for k, values := range r.Sets {
+		if strings.EqualFold(k, key) {
+			return values
+		}
+	}
+	return nil
 }
 
 // An Identity is a caller and what its own policies allow it.

@@ -97,10 +97,13 @@ func (s *Service) authorize(t *topic, arn string, caller policy.Identity, contex
 	request := policy.Request{Action: "sns:Publish", Resource: arn, Context: context}
 	var own policy.Decision
 	if caller == nil {
-		request.Principal = policy.Principal{ARN: s.account.GlobalARN("iam", "root"), Account: s.account.ID}
+		request.Principal = policy.Principal{ARN: s.account.GlobalARN("iam", "root"), Account: s.account.ID, Context: s.account.Context()}
 		own = policy.Allow
 	} else {
 		request.Principal = caller.Principal()
+		if request.Principal.Context == nil {
+			request.Principal.Context = s.account.Context()
+		}
 		own = caller.Decide(request)
 	}
 	decision := own

@@ -290,7 +290,11 @@ func TestCreateTopic(t *testing.T) {
 		{"a display name of 101 characters", "a", map[string]string{"DisplayName": strings.Repeat("ü", 101)}, nil, "InvalidParameter", "DisplayName"},
 		{"a display name with a line break", "a", map[string]string{"DisplayName": "a\nb"}, nil, "InvalidParameter", "DisplayName"},
 		{"an attribute that is not here", "a", map[string]string{"KmsMasterKeyId": "k"}, nil, "InvalidParameter", `not "KmsMasterKeyId"`},
-		{"a policy that is none", "a", map[string]string{"Policy": "{"}, nil, "InvalidParameter", "Policy Reason"},
+		{"a policy without a principal", "a", map[string]string{"Policy": `{"Statement":{"Effect":"Allow","Action":"SNS:Publish","Resource":"*"}}`}, nil, "InvalidParameter", "Principal is missing"},
+		{"a policy with an action of another service", "a", map[string]string{"Policy": `{"Statement":{"Effect":"Allow","Principal":"*","Action":["SNS:Publish","sqs:SendMessage"],"Resource":"*"}}`}, nil, "InvalidParameter", "Invalid parameter: Policy statement action out of service scope!"},
+		{"a policy with all actions", "a", map[string]string{"Policy": `{"Statement":{"Effect":"Allow","Principal":"*","Action":"sns:*","Resource":"*"}}`}, nil, "InvalidParameter", "out of service scope!"},
+		{"a policy with an unknown condition key", "a", map[string]string{"Policy": `{"Statement":{"Effect":"Deny","Principal":"*","Action":"sns:Publish","Resource":"*","Condition":{"StringEquals":{"aws:SorceArn":"x"}}}}`}, nil, "InvalidParameter", `"aws:SorceArn"`},
+		{"a policy that is none", "a", map[string]string{"Policy": "{"}, nil, "InvalidParameter", "Policy Error"},
 		{"a tag without a key", "a", nil, awsapi.Tags{"": "b"}, "InvalidParameter", "Tags"},
 		{"a tag of AWS's", "a", nil, awsapi.Tags{"aws:x": "b"}, "InvalidParameter", "Tags"},
 	}

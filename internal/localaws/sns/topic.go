@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -149,15 +150,45 @@ func (t *topic) set(name, value string) error {
 		}
 		t.DisplayName = value
 	case policyName:
-		parsed, err := policy.Parse([]byte(value))
+		parsed, err := parsePolicy(value)
 		if err != nil {
-			return invalid("%s Reason: %v", name, err)
+			return err
 		}
 		t.Policy, t.parsed = value, parsed
 	default:
 		return invalid("AttributeName Reason: topics have %s and %s here, not %q", displayName, policyName, name)
 	}
 	return nil
+}
+
+// policyActions are what a topic's policy may allow or deny (developer guide, "Amazon
+// SNS API permissions: Actions and resources reference"). A wildcard is not among
+// them.
+var policyActions = []string{
+	"sns:addpermission", "sns:deletetopic", "sns:getdataprotectionpolicy", "sns:gettopicattributes", "sns:listsubscriptionsbytopic",
+	"sns:listtagsforresource", "sns:publish", "sns:putdataprotectionpolicy", "sns:receive", "sns:removepermission",
+	"sns:settopicattributes", "sns:subscribe", "sns:tagresource", "sns:untagresource",
+}
+
+func parsePolicy(document string) (*policy.Document, error) {
+	parsed, err := policy.ParseResource([]byte(document))
+	if err != nil {
+		return nil, invalid("Policy Error: %v", err)
+	}
+	outOfScope := false
+	err = parsed.Check(policy.Rules{Key: policy.KnownInIAM, Action: func(action string) string {
+		if outOfScope = !slices.Contains(policyActions, action); outOfScope {
+			return "Policy statement action out of service scope!"
+		}
+		return ""
+	}})
+	switch {
+	case outOfScope:
+		return nil, invalid("Policy statement action out of service scope!")
+	case err != nil:
+		return nil, invalid("Policy Error: %v", err)
+	}
+	return parsed, nil
 }
 
 func (t *topic) get(name string) string {

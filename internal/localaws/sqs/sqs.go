@@ -118,6 +118,14 @@ func (s *Service) newQueue(name string) *queue {
 	return q
 }
 
+// policyAction says what is wrong with an action of a queue's policy.
+func policyAction(action string) string {
+	if action != "*" && !strings.HasPrefix(action, "sqs:") {
+		return "Policy statement action out of service scope!"
+	}
+	return ""
+}
+
 // set sets attributes: all or none.
 func (q *queue) set(attributes map[string]string) error {
 	var parsed *policy.Document
@@ -128,7 +136,10 @@ func (q *queue) set(attributes map[string]string) error {
 			return awsapi.Errorf("InvalidAttributeValue", "Invalid value for the parameter %s: %q, must be from %d to %d", key, value, limits.least, limits.most)
 		case isNumber, key == policyName && value == "":
 		case key == policyName:
-			if parsed, err = policy.Parse([]byte(value)); err != nil {
+			if parsed, err = policy.ParseResource([]byte(value)); err == nil {
+				err = parsed.Check(policy.Rules{Key: policy.KnownInIAM, Action: policyAction})
+			}
+			if err != nil {
 				return awsapi.Errorf("InvalidAttributeValue", "Invalid value for the parameter %s: %v", key, err)
 			}
 		default:
@@ -259,6 +270,9 @@ func (s *Service) Send(queueARN, body string, sender policy.Principal, context m
 	q, ok := s.queues[strings.TrimPrefix(queueARN, s.account.ARN("sqs", ""))]
 	if !ok {
 		return noQueue(queueARN)
+	}
+	if sender.Context == nil {
+		sender.Context = s.account.Context()
 	}
 	request := policy.Request{Principal: sender, Action: "sqs:SendMessage", Resource: q.arn, Context: context}
 	if q.parsed == nil || q.parsed.Evaluate(request) != policy.Allow {
