@@ -19,9 +19,8 @@
 //   - An MQTT 5 client whose connection is ended gets a DISCONNECT with a reason
 //     code; AWS may choose another code.
 //   - A SUBSCRIBE with a filter beyond the limits of a topic ends the connection.
-//   - Policies know the keys iot:ClientId, aws:SourceIp, aws:SecureTransport and
-//     the variables of the thing; not iot:ConnectAttributes, iot:LastWillTopic or
-//     those of the certificate.
+//   - Policies know the keys of a connection, its certificate and its thing; a
+//     policy with any other key or variable is refused by name.
 //   - A session outlives its connection for an hour at most, the default on AWS, and
 //     does not outlive the endpoint; retained messages do, without their MQTT 5
 //     properties.
