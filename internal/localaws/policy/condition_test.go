@@ -107,7 +107,7 @@ func TestTimeIsKnown(t *testing.T) {
 	for condition, want := range map[string]Decision{
 		`"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}`: ExplicitDeny,
 		`"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}`:    ImplicitDeny,
-		`"NumericGreaterThan": {"aws:EpochTime": 1577836800}`:           ExplicitDeny,
+		`"NumericGreaterThan": {"aws:EpochTime": 1577836800}`:            ExplicitDeny,
 	} {
 		d, err := ParseIdentity([]byte(`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*","Condition":{` + condition + `}}}`))
 		if err != nil {
