@@ -173,12 +173,22 @@ func (a snsAPI) getSubscriptionAttributes(_ *call, in subscriptionARN) (attribut
 
 // publish counts as secure transport: the endpoint is on loopback only, and a
 // topic whose policy wants TLS would be out of reach.
-func (a snsAPI) publish(_ *call, in struct{ TopicArn, TargetArn, Message, Subject, MessageStructure string }) (out struct {
+func (a snsAPI) publish(_ *call, in struct {
+	TopicArn, TargetArn, Message, MessageStructure string
+	Subject                                        *string
+},
+) (out struct {
 	MessageID string `xml:"MessageId"`
 }, err error,
 ) {
+	subject := ""
+	if in.Subject != nil {
+		if subject = *in.Subject; subject == "" {
+			return out, awsapi.Errorf("InvalidParameter", "Invalid parameter: Subject")
+		}
+	}
 	out.MessageID, err = a.service.Publish(sns.PublishInput{
-		TopicARN: cmp.Or(in.TopicArn, in.TargetArn), Message: in.Message, Subject: in.Subject, MessageStructure: in.MessageStructure,
+		TopicARN: cmp.Or(in.TopicArn, in.TargetArn), Message: in.Message, Subject: subject, MessageStructure: in.MessageStructure,
 	}, nil, map[string]string{"aws:SecureTransport": "true"})
 	return out, err
 }

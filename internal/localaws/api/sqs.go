@@ -69,12 +69,25 @@ func (a sqsAPI) getQueueURL(_ *call, in struct{ QueueName string }) (out queueUR
 	return out, err
 }
 
+// optionalAttributes are those that a queue need not have (API reference,
+// GetQueueAttributes).
+var optionalAttributes = []string{
+	"All", "Policy", "DelaySeconds", "MaximumMessageSize", "RedrivePolicy", "RedriveAllowPolicy", "KmsMasterKeyId",
+	"KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled", "ApproximateNumberOfMessagesDelayed", "FifoQueue",
+	"ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit",
+}
+
 func (a sqsAPI) getQueueAttributes(_ *call, in struct {
 	queueURL
 	AttributeNames []string
 },
 ) (out struct{ Attributes map[string]string }, err error) {
 	out.Attributes, err = a.service.GetQueueAttributes(in.QueueURL)
+	for _, name := range in.AttributeNames {
+		if _, known := out.Attributes[name]; err == nil && !known && !slices.Contains(optionalAttributes, name) {
+			return out, awsapi.Errorf("InvalidAttributeName", "Unknown Attribute %s.", name)
+		}
+	}
 	for name := range out.Attributes {
 		if !slices.Contains(in.AttributeNames, "All") && !slices.Contains(in.AttributeNames, name) {
 			delete(out.Attributes, name)
@@ -106,7 +119,7 @@ type sqsMessage struct {
 
 func (a sqsAPI) receiveMessage(c *call, in struct {
 	queueURL
-	MaxNumberOfMessages int
+	MaxNumberOfMessages *int
 	WaitTimeSeconds     *int
 	VisibilityTimeout   *int
 },

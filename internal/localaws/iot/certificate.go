@@ -36,8 +36,14 @@ type certificate struct {
 	policies map[string]bool // names of attached policies
 }
 
+// maxCSRBytes is the API's (API reference, CreateCertificateFromCsr).
+const maxCSRBytes = 4096
+
 // CreateCertificateFromCSR signs a certificate signing request.
 func (s *Service) CreateCertificateFromCSR(csrPEM string, active bool) (Certificate, error) {
+	if len(csrPEM) > maxCSRBytes {
+		return Certificate{}, awsapi.Errorf("InvalidRequestException", "the CSR has %d characters, at most %d are allowed", len(csrPEM), maxCSRBytes)
+	}
 	issued, err := s.ca.issue(csrPEM)
 	if err != nil {
 		return Certificate{}, awsapi.Errorf("InvalidRequestException", "%v", err)

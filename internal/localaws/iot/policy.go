@@ -58,6 +58,9 @@ func (s *Service) CreatePolicy(name, document string, t awsapi.Tags) (Policy, er
 	if !policyName.MatchString(name) {
 		return Policy{}, awsapi.Errorf("InvalidRequestException", "policy name %q must have 1 to 128 characters out of letters, digits and _+=,.@-", name)
 	}
+	if err := checkTags(t); err != nil {
+		return Policy{}, err
+	}
 	p := &iotPolicy{name: name, arn: s.options.Account.ARN("iot", "policy/"+name), tags: tags(t)}
 	if err := p.add(document, true); err != nil {
 		return Policy{}, err
@@ -90,6 +93,9 @@ func (s *Service) CreatePolicyVersion(name, document string, setDefault bool) (P
 
 // TagPolicy sets the tags of a policy.
 func (s *Service) TagPolicy(name string, t awsapi.Tags) error {
+	if err := checkTags(t); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, err := s.policy(name)

@@ -89,6 +89,9 @@ type rule struct {
 // iot.amazonaws.com cannot assume for this rule is refused, also for a rule that
 // is disabled.
 func (s *Service) CreateTopicRule(name string, payload TopicRulePayload, t awsapi.Tags) (TopicRule, error) {
+	if err := checkTags(t); err != nil {
+		return TopicRule{}, err
+	}
 	r, err := s.compileRule(name, payload, t)
 	if err == nil {
 		err = s.probeRoles(r)
@@ -128,6 +131,9 @@ func (s *Service) ReplaceTopicRule(name string, payload TopicRulePayload) error 
 
 // TagTopicRule sets the tags of a rule.
 func (s *Service) TagTopicRule(name string, t awsapi.Tags) error {
+	if err := checkTags(t); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, err := s.rule(name)
@@ -259,6 +265,9 @@ func (s *Service) probeRoles(r *rule) error {
 func (s *Service) compileAction(a Action, query *iotsql.Rule) (action, error) {
 	switch {
 	case a.SNS != nil && a.Republish == nil && a.CloudwatchLogs == nil:
+		if a.SNS.TargetARN == "" || a.SNS.RoleARN == "" {
+			return nil, awsapi.Errorf("InvalidRequestException", "an sns action must have targetArn and roleArn")
+		}
 		if format := a.SNS.MessageFormat; format != "" && format != "RAW" && format != "JSON" {
 			return nil, awsapi.Errorf("InvalidRequestException", "message format %q must be RAW or JSON", format)
 		}
@@ -267,6 +276,9 @@ func (s *Service) compileAction(a Action, query *iotsql.Rule) (action, error) {
 		}
 		return snsAction{*a.SNS, s}, nil
 	case a.Republish != nil && a.SNS == nil && a.CloudwatchLogs == nil:
+		if a.Republish.Topic == "" || a.Republish.RoleARN == "" {
+			return nil, awsapi.Errorf("InvalidRequestException", "a republish action must have topic and roleArn")
+		}
 		if a.Republish.QoS > 1 {
 			return nil, awsapi.Errorf("InvalidRequestException", "republish QoS %d must be 0 or 1", a.Republish.QoS)
 		}
@@ -276,6 +288,9 @@ func (s *Service) compileAction(a Action, query *iotsql.Rule) (action, error) {
 		}
 		return republishAction{*a.Republish, topic, s}, nil
 	case a.CloudwatchLogs != nil && a.SNS == nil && a.Republish == nil:
+		if a.CloudwatchLogs.LogGroupName == "" || a.CloudwatchLogs.RoleARN == "" {
+			return nil, awsapi.Errorf("InvalidRequestException", "a cloudwatchLogs action must have logGroupName and roleArn")
+		}
 		return logsAction{*a.CloudwatchLogs, s}, nil
 	}
 	return nil, awsapi.Errorf("InvalidRequestException", "an action must be exactly one of sns, republish, cloudwatchLogs")

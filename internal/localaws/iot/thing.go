@@ -3,6 +3,7 @@ package iot
 import (
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 
 	"lastwill/internal/localaws/awsapi"
@@ -21,11 +22,38 @@ type thing struct {
 	principals map[string]bool // certificate ids
 }
 
+// Limits of a thing without a type, of which there are none here (API reference,
+// AttributePayload; general reference, "AWS IoT Core thing resource limits and quotas").
+const maxAttributes = 3
+
+var (
+	attributeName  = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]{1,128}$`)
+	attributeValue = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}$`)
+)
+
+func checkAttributes(attributes map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		switch value := attributes[name]; {
+		case !attributeName.MatchString(name):
+			return awsapi.Errorf("InvalidRequestException", "attribute name %.150q must have 1 to 128 characters out of letters, digits and _.,@/:#-", name)
+		case !attributeValue.MatchString(value):
+			return awsapi.Errorf("InvalidRequestException", "value %.150q of attribute %s must have at most 800 characters out of letters, digits and _.,@/:#=[]-", value, name)
+		}
+	}
+	if len(attributes) > maxAttributes {
+		return awsapi.Errorf("InvalidRequestException", "a thing without a thing type has at most %d attributes, not %d", maxAttributes, len(attributes))
+	}
+	return nil
+}
+
 // CreateThing registers a thing. One that exists with the same attributes is
 // returned as it is (API reference, CreateThing).
 func (s *Service) CreateThing(name string, attributes map[string]string) (Thing, error) {
 	if err := will.CheckThingName(name); err != nil {
 		return Thing{}, awsapi.Errorf("InvalidRequestException", "%v", err)
+	}
+	if err := checkAttributes(attributes); err != nil {
+		return Thing{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,6 +76,9 @@ func (s *Service) CreateThing(name string, attributes map[string]string) (Thing,
 
 // UpdateThing sets the attributes of a thing.
 func (s *Service) UpdateThing(name string, attributes map[string]string) (Thing, error) {
+	if err := checkAttributes(attributes); err != nil {
+		return Thing{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, err := s.thing(name)

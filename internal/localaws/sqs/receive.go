@@ -2,6 +2,7 @@ package sqs
 
 import (
 	"context"
+	"encoding/hex"
 	"slices"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 // maxReceive is how many messages one request gets at most (API reference,
 // ReceiveMessage, MaxNumberOfMessages).
 const maxReceive = 10
+
+const receiptBytes = 16
 
 // A message in a queue.
 type message struct {
@@ -29,7 +32,7 @@ type Message struct {
 type ReceiveInput struct {
 	QueueURL string
 	// Max is how many messages are wanted at most. Default: 1.
-	Max int
+	Max *int
 	// Wait is for how many seconds to wait for the first. Default: the queue's.
 	Wait *int
 	// Visibility is for how many seconds others do not get the messages. Default:
@@ -40,11 +43,11 @@ type ReceiveInput struct {
 // Receive returns messages, or none when none has come in time, when ctx ends or
 // when the service stops.
 func (s *Service) Receive(ctx context.Context, in ReceiveInput) ([]Message, error) {
-	if in.Max == 0 {
-		in.Max = 1
+	if in.Max == nil {
+		in.Max = new(1)
 	}
-	if in.Max < 1 || in.Max > maxReceive {
-		return nil, awsapi.Errorf("InvalidParameterValue", "Value %d for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and %d", in.Max, maxReceive)
+	if *in.Max < 1 || *in.Max > maxReceive {
+		return nil, awsapi.Errorf("InvalidParameterValue", "Value %d for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and %d, if provided.", *in.Max, maxReceive)
 	}
 	for name, value := range map[string]*int{receiveWait: in.Wait, visibility: in.Visibility} {
 		if limits := settings[name]; value != nil && (*value < limits.least || *value > limits.most) {
@@ -90,13 +93,13 @@ func (s *Service) take(in ReceiveInput, end *time.Time) (found []Message, next t
 	next = *end
 	for _, m := range q.messages {
 		switch {
-		case len(found) == in.Max:
+		case len(found) == *in.Max:
 		case m.visible.After(now):
 			if m.visible.Before(next) {
 				next = m.visible
 			}
 		default:
-			m.visible, m.receipt = hidden, awsapi.NewHex(16)
+			m.visible, m.receipt = hidden, awsapi.NewHex(receiptBytes)
 			found = append(found, Message{m.ID, m.Body, m.receipt})
 		}
 	}
@@ -113,8 +116,8 @@ func seconds(given *int, otherwise time.Duration) time.Duration {
 // DeleteMessage deletes the message of a receipt. One that is gone already is no
 // error (API reference, DeleteMessage).
 func (s *Service) DeleteMessage(queueURL, receipt string) error {
-	if receipt == "" {
-		return awsapi.Errorf("ReceiptHandleIsInvalid", "The input receipt handle is empty")
+	if b, err := hex.DecodeString(receipt); err != nil || len(b) != receiptBytes {
+		return awsapi.Errorf("ReceiptHandleIsInvalid", "The input receipt handle %.150q is not a valid receipt handle.", receipt)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
