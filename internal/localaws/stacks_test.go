@@ -62,7 +62,7 @@ func TestUnsupportedIsNamed(t *testing.T) {
 	}{
 		{"a resource type", func(t *testing.T, tm template) {
 			resources(tm)["Fleet"] = object{"Type": "AWS::IoT::ThingGroup", "Properties": object{}}
-		}, []string{"Fleet", "AWS::IoT::ThingGroup"}},
+		}, []string{"Unrecognized resource types: [AWS::IoT::ThingGroup]"}},
 		{"a property", func(t *testing.T, tm template) {
 			tm.properties(t, "AWS::SNS::Topic")["FifoTopic"] = true
 		}, []string{"AWS::SNS::Topic", "FifoTopic"}},

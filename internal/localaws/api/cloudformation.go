@@ -1,8 +1,8 @@
 package api
 
 import (
-	"cmp"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -87,27 +87,27 @@ func (a cloudformationAPI) input(in stackInput) (out cloudformation.Input, err e
 	if err := in.DeploymentConfig.check(); err != nil {
 		return out, err
 	}
-	previous := &cloudformation.Stack{}
+	var body []byte
+	var previous map[string]string
 	if in.UsePreviousTemplate || slices.ContainsFunc(in.Parameters, func(p parameterInput) bool { return p.UsePreviousValue }) {
-		if previous, err = a.stacks.Describe(in.StackName); err != nil {
+		if body, previous, err = a.stacks.Previous(in.StackName); err != nil {
 			return out, err
 		}
 	}
 	for _, p := range in.Parameters {
 		out.Parameters[p.ParameterKey] = p.ParameterValue
 		if p.UsePreviousValue {
-			out.Parameters[p.ParameterKey] = previous.Parameters[p.ParameterKey]
+			out.Parameters[p.ParameterKey] = previous[p.ParameterKey]
 		}
 	}
 	for _, t := range in.Tags {
 		out.Tags[t.Key] = t.Value
 	}
-	if in.UsePreviousTemplate {
-		out.TemplateBody = []byte(previous.TemplateBody)
-	} else if out.TemplateBody, err = a.template(in.TemplateBody, in.TemplateURL); err != nil {
-		return out, err
+	out.TemplateBody, out.Capabilities = body, append([]string{}, in.Capabilities...)
+	if !in.UsePreviousTemplate {
+		out.TemplateBody, err = a.template(in.TemplateBody, in.TemplateURL)
 	}
-	return out, checkCapabilities(out.TemplateBody, in.Capabilities)
+	return out, err
 }
 
 // template is the body, or what the URL leads to in this endpoint's buckets.
@@ -119,8 +119,11 @@ func (a cloudformationAPI) template(body, address string) ([]byte, error) {
 		return []byte(body), nil
 	}
 	u, err := url.Parse(address)
-	if err != nil {
-		return nil, awsapi.Errorf("ValidationError", "TemplateURL %q is not a URL", address)
+	switch {
+	case err != nil:
+		return nil, awsapi.Errorf("ValidationError", "TemplateURL must be a supported URL.")
+	case u.Scheme == "s3":
+		return nil, awsapi.Errorf("ValidationError", "S3 error: Domain name specified in %s is not a valid S3 domain", u.Host)
 	}
 	key := strings.TrimPrefix(u.Path, "/")
 	bucket, _, isVirtualHost := strings.Cut(u.Hostname(), ".s3")
@@ -128,42 +131,14 @@ func (a cloudformationAPI) template(body, address string) ([]byte, error) {
 		bucket, key, _ = strings.Cut(key, "/")
 	}
 	content, err := a.objects.Object(bucket, key)
-	if err != nil {
-		return nil, awsapi.Errorf("ValidationError", "TemplateURL %q: %v", address, err)
+	local := net.ParseIP(u.Hostname()).IsLoopback() || strings.HasSuffix(u.Hostname(), "localhost") || strings.Contains(u.Hostname(), "s3")
+	switch {
+	case !local:
+		return nil, awsapi.Errorf("ValidationError", "TemplateURL must be a supported URL.")
+	case err != nil:
+		return nil, awsapi.Errorf("ValidationError", "S3 error: %v", err)
 	}
 	return content, nil
-}
-
-// checkCapabilities wants to hear that IAM resources are known to be among the
-// resources (API reference, CreateStack, Capabilities).
-func checkCapabilities(body []byte, given []string) error {
-	t, err := cloudformation.ParseTemplate(body)
-	if err != nil {
-		return nil //nolint:nilerr // the stack operation reports it
-	}
-	for _, needed := range capabilities(t) {
-		if !slices.Contains(given, needed) && !slices.Contains(given, "CAPABILITY_NAMED_IAM") {
-			return awsapi.Errorf("InsufficientCapabilitiesException", "Requires capabilities : [%s]", needed)
-		}
-	}
-	return nil
-}
-
-func capabilities(t *cloudformation.Template) []string {
-	needed := ""
-	for _, r := range t.Resources {
-		if !strings.HasPrefix(r.Type, "AWS::IAM::") {
-			continue
-		}
-		needed = cmp.Or(needed, "CAPABILITY_IAM")
-		if _, named := r.Properties["RoleName"]; named {
-			needed = "CAPABILITY_NAMED_IAM"
-		}
-	}
-	if needed == "" {
-		return nil
-	}
-	return []string{needed}
 }
 
 type stackID struct {
@@ -330,7 +305,7 @@ func (a cloudformationAPI) describeStackEvents(_ *call, in struct{ StackName, Ne
 ) {
 	stack, err := a.stacks.Describe(in.StackName)
 	if err != nil {
-		return out, err
+		return out, awsapi.Errorf("ValidationError", "Stack [%s] does not exist", in.StackName)
 	}
 	// A token is the number of events below the page, so that new events do not move it.
 	below := len(stack.Events)
@@ -381,6 +356,9 @@ func (a cloudformationAPI) describeStackResources(_ *call, in struct {
 	stack, err := a.stacks.Describe(in.StackName)
 	if err != nil {
 		return out, err
+	}
+	if id := in.LogicalResourceId; id != "" && stack.Resources[id] == nil {
+		return out, awsapi.Errorf("ValidationError", "Resource %s does not exist for stack %s", id, stack.Name)
 	}
 	for _, id := range slices.Sorted(maps.Keys(stack.Resources)) {
 		if in.LogicalResourceId != "" && in.LogicalResourceId != id {
@@ -454,6 +432,12 @@ func (a cloudformationAPI) getTemplate(_ *call, in struct{ StackName, ChangeSetN
 }, err error,
 ) {
 	out.StagesAvailable = []string{"Original", "Processed"}
+	if in.ChangeSetName == "" && in.StackName == "" {
+		return out, awsapi.Errorf("ValidationError", "StackName is required if ChangeSetName is not specified.")
+	}
+	if in.ChangeSetName != "" && in.StackName == "" && !strings.HasPrefix(in.ChangeSetName, "arn:") {
+		return out, awsapi.Errorf("ValidationError", "StackName is a required parameter.")
+	}
 	if in.ChangeSetName != "" {
 		c, err := a.stacks.DescribeChangeSet(in.ChangeSetName, in.StackName)
 		if err != nil {
@@ -492,6 +476,9 @@ func (a cloudformationAPI) getTemplateSummary(_ *call, in struct{ StackName, Tem
 		if err != nil {
 			return out, err
 		}
+		if stack.Status == "REVIEW_IN_PROGRESS" {
+			return out, awsapi.Errorf("ValidationError", "GetTemplateSummary cannot be called on REVIEW_IN_PROGRESS stacks.")
+		}
 		body = []byte(stack.TemplateBody)
 	} else if body, err = a.template(in.TemplateBody, in.TemplateURL); err != nil {
 		return out, err
@@ -504,10 +491,13 @@ func summarize(body []byte) (out templateSummary, err error) {
 	if err != nil {
 		return out, awsapi.Errorf("ValidationError", "%v", err)
 	}
-	out.Description, out.Capabilities = t.Description, capabilities(t)
+	out.Description = t.Description
+	if needed := t.Capability(); needed != "" {
+		out.Capabilities = []string{needed}
+	}
 	for _, name := range slices.Sorted(maps.Keys(t.Parameters)) {
 		p := t.Parameters[name]
-		out.Parameters = append(out.Parameters, templateParameter{name, (*string)(p.Default), p.Type, p.NoEcho, p.Description})
+		out.Parameters = append(out.Parameters, templateParameter{name, (*string)(p.Default), p.Type, bool(p.NoEcho), p.Description})
 	}
 	types := map[string]bool{}
 	for _, r := range t.Resources {
@@ -524,6 +514,7 @@ func (a cloudformationAPI) createChangeSet(_ *call, in struct {
 	// ImportExistingResources is what cdk bootstrap always asks for. A resource that
 	// exists outside of the stack fails the deployment here all the same.
 	ImportExistingResources bool
+	DeploymentMode          string
 },
 ) (out struct {
 	ID      string `xml:"Id"`
@@ -533,10 +524,14 @@ func (a cloudformationAPI) createChangeSet(_ *call, in struct {
 	if kind := in.ChangeSetType; kind != "" && kind != "CREATE" && kind != "UPDATE" {
 		return out, awsapi.Errorf("ValidationError", "change set type %s is not supported by this local endpoint", kind)
 	}
+	if mode := in.DeploymentMode; mode != "" && (mode != "REVERT_DRIFT" || in.ChangeSetType == "CREATE") {
+		return out, awsapi.Errorf("ValidationError", "deployment mode %s is not supported by this local endpoint: it has REVERT_DRIFT, for updates", mode)
+	}
 	input, err := a.input(in.stackInput)
 	if err != nil {
 		return out, err
 	}
+	input.RevertDrift = in.DeploymentMode == "REVERT_DRIFT"
 	c, err := a.stacks.CreateChangeSet(in.ChangeSetName, in.Description, in.ChangeSetType == "CREATE", input)
 	if err != nil {
 		return out, err
@@ -556,6 +551,7 @@ type changeSetOutput struct {
 	ExecutionStatus string
 	Status          string
 	StatusReason    string         `xml:",omitempty"`
+	DeploymentMode  string         `xml:",omitempty"`
 	Tags            []tag          `xml:"Tags>member"`
 	Changes         []changeOutput `xml:"Changes>member"`
 }
@@ -568,6 +564,7 @@ type changeOutput struct {
 		PhysicalResourceID string `xml:"PhysicalResourceId,omitempty"`
 		ResourceType       string
 		Replacement        string         `xml:",omitempty"`
+		DriftStatus        string         `xml:"ResourceDriftStatus,omitempty"`
 		Scope              []string       `xml:"Scope>member"`
 		Details            []changeDetail `xml:"Details>member"`
 	}
@@ -585,7 +582,7 @@ func describeChange(c cloudformation.Change) changeOutput {
 	out := changeOutput{Type: "Resource"}
 	r := &out.ResourceChange
 	r.Action, r.LogicalResourceID, r.PhysicalResourceID = c.Action, c.LogicalID, c.PhysicalID
-	r.ResourceType, r.Replacement = c.Type, c.Replacement
+	r.ResourceType, r.Replacement, r.DriftStatus = c.Type, c.Replacement, string(c.Drift)
 	for _, name := range c.Properties {
 		r.Scope = []string{"Properties"}
 		d := changeDetail{Evaluation: "Static", ChangeSource: "DirectModification"}
@@ -611,6 +608,9 @@ func (a cloudformationAPI) describeChangeSet(_ *call, in struct {
 		ChangeSetName: c.Name, ChangeSetID: c.ID, StackID: c.StackID, StackName: c.StackName, Description: c.Description,
 		Parameters: parameterList(c.Input.Parameters), CreationTime: xmlTime(c.Created), ExecutionStatus: c.ExecutionStatus,
 		Status: c.Status, StatusReason: c.StatusReason, Tags: tagList(c.Input.Tags),
+	}
+	if c.Input.RevertDrift {
+		out.DeploymentMode = "REVERT_DRIFT"
 	}
 	for _, change := range c.Changes {
 		out.Changes = append(out.Changes, describeChange(change))

@@ -226,7 +226,7 @@ func TestFailuresEndAsOnAWS(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{
 		"No CREATE_IN_PROGRESS User Initiated", "Thing CREATE_IN_PROGRESS", "Thing CREATE_FAILED nobody wants it",
-		"No ROLLBACK_IN_PROGRESS The following resource(s) failed to create: [Thing].", "No ROLLBACK_COMPLETE",
+		"No ROLLBACK_IN_PROGRESS The following resource(s) failed to create: [Thing]. Rollback requested by user.", "No ROLLBACK_COMPLETE",
 	}, got); diff != "" {
 		t.Error(diff)
 	}
@@ -360,7 +360,7 @@ func TestCloudFormationRefusesWithItsOwnErrors(t *testing.T) {
 			})
 			return err
 		}},
-		{"a template with a cycle", "ValidationError", "circular dependency", func() error {
+		{"a template with a cycle", "ValidationError", "Circular dependency between resources: [A]", func() error {
 			_, err := client.CreateStack(t.Context(), &cloudformation.CreateStackInput{
 				StackName: aws.String("Cycle"), TemplateBody: aws.String(`{"Resources":{"A":{"Type":"Test::Thing","DependsOn":"A"}}}`),
 			})
@@ -381,7 +381,7 @@ func TestCloudFormationRefusesWithItsOwnErrors(t *testing.T) {
 			})
 			return err
 		}},
-		{"events of nothing", "ValidationError", "Stack with id Nobody does not exist", func() error {
+		{"events of nothing", "ValidationError", "Stack [Nobody] does not exist", func() error {
 			_, err := client.DescribeStackEvents(t.Context(), &cloudformation.DescribeStackEventsInput{StackName: aws.String("Nobody")})
 			return err
 		}},

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"lastwill/internal/localaws/awsapi"
@@ -23,6 +24,10 @@ type ChangeSet struct {
 	Created         time.Time
 	Input           Input
 	Changes         []Change
+	Hidden          []string // parameters that nobody may see: NoEcho
+
+	// target is what the input says; it is found again after a restart.
+	target *target
 }
 
 // A Change is what a change set does to one resource.
@@ -34,6 +39,8 @@ type Change struct {
 	Replacement string
 	// Properties that differ, on Modify.
 	Properties []string
+	// Drift that is reverted.
+	Drift Drift
 }
 
 // noChanges is what AWS says of a change set without changes; the CDK CLI looks
@@ -50,7 +57,7 @@ func (s *Service) CreateChangeSet(name, description string, create bool, in Inpu
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st, err := s.changeSetStack(create, in)
+	st, err := s.changeSetStack(name, create, in)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +72,7 @@ func (s *Service) CreateChangeSet(name, description string, create bool, in Inpu
 		Name: name, ID: s.options.Account.ARN("cloudformation", "changeSet/"+name+"/"+awsapi.NewID()), Description: description,
 		StackName: st.Name, StackID: st.ID, Type: "UPDATE", Created: time.Now().UTC(), Input: in,
 		Status: "CREATE_COMPLETE", ExecutionStatus: "AVAILABLE",
-		Changes: s.changes(st, target),
+		Changes: s.changes(st, target), target: target, Hidden: target.template.hidden(),
 	}
 	if create {
 		c.Type = "CREATE"
@@ -82,17 +89,17 @@ func (s *Service) CreateChangeSet(name, description string, create bool, in Inpu
 }
 
 // changeSetStack finds or makes the stack of a new change set; s.mu is held.
-func (s *Service) changeSetStack(create bool, in Input) (*stack, error) {
+func (s *Service) changeSetStack(name string, create bool, in Input) (*stack, error) {
 	st := s.find(in.Name)
 	switch {
-	case create && st == nil:
+	case create && st == nil && s.stacks[in.Name] == nil:
 		return s.newStack(in)
-	case create && st.Status == "REVIEW_IN_PROGRESS":
+	case create && st != nil && st.Status == "REVIEW_IN_PROGRESS":
 		return st, nil
 	case create:
-		return nil, awsapi.Errorf("ValidationError", "Stack [%s] already exists and cannot be created again with the changeSet.", in.Name)
+		return nil, awsapi.Errorf("ValidationError", "Stack [%s] already exists and cannot be created again with the changeSet [%s].", in.Name, name)
 	case st == nil:
-		return nil, awsapi.Errorf("ValidationError", "Stack [%s] does not exist", in.Name)
+		return nil, s.notUpdatable(in.Name)
 	}
 	return st, st.checkUpdatable()
 }
@@ -114,7 +121,7 @@ func (s *Service) ListChangeSets(stackName string) ([]*ChangeSet, error) {
 	defer s.mu.Unlock()
 	st := s.find(stackName)
 	if st == nil {
-		return nil, awsapi.Errorf("ValidationError", "Stack [%s] does not exist", stackName)
+		return nil, doesNotExist(stackName)
 	}
 	var out []*ChangeSet
 	for _, name := range slices.Sorted(maps.Keys(st.ChangeSets)) {
@@ -157,10 +164,13 @@ func (s *Service) ExecuteChangeSet(name, stackName string, disableRollback bool)
 	}
 	in := c.Input
 	in.DisableRollback = disableRollback
-	target, err := s.target(st, in)
-	if err != nil {
-		return "", err
+	target := c.target
+	if target == nil {
+		if target, err = s.target(st, in); err != nil {
+			return "", err
+		}
 	}
+	target.input.DisableRollback = disableRollback
 	st.ChangeSets = map[string]*ChangeSet{}
 	if st.Status == "REVIEW_IN_PROGRESS" {
 		s.begin(st, in, "CREATE_IN_PROGRESS", func(op *operation) { op.create(target) })
@@ -183,44 +193,43 @@ func (s *Service) findChangeSet(name, stackName string) (*stack, *ChangeSet, err
 			}
 		}
 	}
+	if stackName == "" && !strings.HasPrefix(name, "arn:") {
+		return nil, nil, awsapi.Errorf("ValidationError", "StackName must be specified if ChangeSetName is not specified as an ARN.")
+	}
 	missing := &awsapi.Error{Code: "ChangeSetNotFound", Status: 404, Message: "ChangeSet [" + name + "] does not exist"}
 	if st := s.find(stackName); st != nil {
 		return st, nil, missing
 	}
 	if stackName != "" {
-		return nil, nil, awsapi.Errorf("ValidationError", "Stack [%s] does not exist", stackName)
+		return nil, nil, doesNotExist(stackName)
 	}
 	return nil, nil, missing
 }
 
 // changes lists what a target does to the resources of a stack; s.mu is held.
 func (s *Service) changes(st *stack, t *target) []Change {
-	old := &Template{}
-	oldValues := map[string]any{}
-	if st.TemplateBody != "" {
-		if parsed, err := ParseTemplate([]byte(st.TemplateBody)); err == nil {
-			old = parsed
-			oldValues, _ = s.parameters(old, st.Parameters, st) // they were resolved before
-		}
-	}
+	old := st.parsed()
+	oldValues, _ := s.parameters(old, st.Parameters, st) // they were resolved before
 	var out []Change
 	touched := map[string]bool{} // resources and parameters whose value may differ
 	for name, value := range t.values {
 		touched[name] = !reflect.DeepEqual(value, oldValues[name])
 	}
-	for _, id := range t.order {
+	for _, id := range t.template.order {
 		if !t.has(id) {
 			continue
 		}
 		definition := t.template.Resources[id]
 		existing, exists := st.Resources[id]
-		if !exists {
-			out = append(out, Change{Action: "Add", LogicalID: id, Type: definition.Type})
+		drift := t.drifted[id]
+		if !exists || drift == Deleted {
+			out = append(out, Change{Action: "Add", LogicalID: id, Type: definition.Type, Drift: drift})
 			touched[id] = true
 			continue
 		}
-		c, modified := s.modification(existing, old.Resources[id], definition, touched)
-		if modified {
+		c, modified := s.modification(t.template, existing, old.Resources[id], definition, touched)
+		if modified || drift != "" {
+			c.Drift = drift
 			out = append(out, c)
 			touched[id] = c.Replacement == "True"
 		}
@@ -234,7 +243,7 @@ func (s *Service) changes(st *stack, t *target) []Change {
 }
 
 // modification compares an existing resource with its new definition.
-func (s *Service) modification(r *Resource, old, now ResourceDefinition, touched map[string]bool) (Change, bool) {
+func (s *Service) modification(t *Template, r *Resource, old, now ResourceDefinition, touched map[string]bool) (Change, bool) {
 	c := Change{Action: "Modify", LogicalID: r.LogicalID, PhysicalID: r.PhysicalID, Type: r.Type, Replacement: "False"}
 	names := maps.Clone(now.Properties)
 	if names == nil {
@@ -242,11 +251,9 @@ func (s *Service) modification(r *Resource, old, now ResourceDefinition, touched
 	}
 	maps.Copy(names, old.Properties)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		refers := false
-		_ = references(now.Properties[name], func(target string) error { // the template is checked
-			refers = refers || touched[target]
-			return nil
-		})
+		found := references{template: t}
+		_ = found.visit(now.Properties[name]) // the template is checked
+		refers := slices.ContainsFunc(append(found.resources, found.parameters...), func(target string) bool { return touched[target] })
 		if refers || !reflect.DeepEqual(old.Properties[name], now.Properties[name]) {
 			c.Properties = append(c.Properties, name)
 		}
@@ -262,5 +269,11 @@ func (s *Service) modification(r *Resource, old, now ResourceDefinition, touched
 func (c *ChangeSet) copy() *ChangeSet {
 	copied := *c
 	copied.Changes = slices.Clone(c.Changes)
+	copied.Input.Parameters = maps.Clone(c.Input.Parameters)
+	for _, name := range c.Hidden {
+		if _, ok := copied.Input.Parameters[name]; ok {
+			copied.Input.Parameters[name] = "****"
+		}
+	}
 	return &copied
 }

@@ -5,10 +5,14 @@
 //
 // Known differences from CloudFormation:
 //   - Templates in JSON and YAML; no macros, nested stacks, stack sets, imports,
-//     drift, hooks, stack policies or CreationPolicy.
+//     hooks, stack policies or CreationPolicy. What is not here is named, all of it at
+//     once, before anything is made.
+//   - Drift is found and reverted by change sets with the mode REVERT_DRIFT; there is no
+//     DetectStackDrift.
+//   - Dynamic references are to SSM parameters, without versions.
 //   - A resource has one event CREATE_IN_PROGRESS, before it has a physical id; on
 //     AWS a second one follows with it.
-//   - The value of a NoEcho parameter is shown, a resolved SSM parameter is not.
+//   - The value that an SSM parameter resolved to is not shown.
 //   - The last 100 deleted stacks are remembered; AWS remembers all for 90 days.
 //   - A change set lists a resource as modified when its definition or a resource
 //     or parameter that it refers to changes; AWS looks at resolved values too.
@@ -34,6 +38,8 @@ const maxDeleted = 100
 type Type struct {
 	// Properties are the ones it takes.
 	Properties []string
+	// Others are properties that it has on AWS only.
+	Others []string
 	// Replacement are the properties whose change needs a new resource.
 	Replacement []string
 	// Create makes the resource.
@@ -43,6 +49,8 @@ type Type struct {
 	// Delete removes it. A resource that is gone already is no error, and a
 	// *LeftError does not fail the deletion.
 	Delete func(Request) error
+	// Drift compares the resource with its properties. Default: it is as it was made.
+	Drift func(Request) (Drift, error)
 	// AnyProperties takes properties of every name.
 	AnyProperties bool
 	// Slow tells that the functions above may take minutes and call this endpoint
@@ -50,6 +58,16 @@ type Type struct {
 	// a second time.
 	Slow bool
 }
+
+// A Drift is what became of a resource behind CloudFormation's back: nothing, or one of
+// these.
+type Drift string
+
+// Drifts, by CloudFormation's own names.
+const (
+	Modified Drift = "MODIFIED"
+	Deleted  Drift = "DELETED"
+)
 
 // CustomResourceType is the type of all resources whose type begins with Custom::.
 const CustomResourceType = "AWS::CloudFormation::CustomResource"
@@ -112,6 +130,8 @@ type Stack struct {
 	// TemplateBody is the template as it was given; empty until the first deployment.
 	TemplateBody          string
 	Parameters            map[string]string
+	Hidden                []string // parameters that nobody may see: NoEcho
+	Imports               map[string]bool
 	Tags                  awsapi.Tags
 	RoleARN               string
 	TerminationProtection bool
@@ -191,8 +211,22 @@ type stack struct {
 	// Begun is the number of events before the last operation.
 	Begun int
 
+	// template is TemplateBody, parsed.
+	template *Template
 	// idle is closed when no operation is under way.
 	idle chan struct{}
+}
+
+// parsed is the stack's template as it is; s.mu is held.
+func (st *stack) parsed() *Template {
+	if st.template == nil {
+		if t, err := ParseTemplate([]byte(st.TemplateBody)); err == nil {
+			st.template = t
+		} else {
+			return &Template{} // there is none yet
+		}
+	}
+	return st.template
 }
 
 // pending is what an operation needs to go on after a restart.
@@ -227,11 +261,25 @@ type Input struct {
 	RoleARN      string
 	// DisableRollback leaves a failed stack as it is.
 	DisableRollback bool
+	// Capabilities that the caller knows of. Default: all.
+	Capabilities []string
+	// RevertDrift makes resources what the template says that were changed or deleted
+	// behind CloudFormation's back.
+	RevertDrift bool
 	// TerminationProtection is taken on create only.
 	TerminationProtection bool
 }
 
 var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,127}$`)
+
+// badStackName is a refusal in AWS's words.
+func badStackName(name string) error {
+	constraint := "Member must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*|arn:[-a-zA-Z0-9:/._+]*"
+	if len(name) > 128 {
+		constraint = "Member must have length less than or equal to 128"
+	}
+	return awsapi.Errorf("ValidationError", "1 validation error detected: Value '%.200s' at 'stackName' failed to satisfy constraint: %s", name, constraint)
+}
 
 // Create begins to create a stack and returns its id. Await waits for the end.
 func (s *Service) Create(in Input) (id string, err error) {
@@ -259,7 +307,7 @@ func (s *Service) Update(in Input) (id string, err error) {
 	defer s.mu.Unlock()
 	st := s.find(in.Name)
 	if st == nil {
-		return "", awsapi.Errorf("ValidationError", "Stack [%s] does not exist", in.Name)
+		return "", s.notUpdatable(in.Name)
 	}
 	if err := st.checkUpdatable(); err != nil {
 		return "", err
@@ -290,8 +338,10 @@ func (s *Service) Delete(name string) error {
 	case st.busy():
 		return awsapi.Errorf("ValidationError", "Stack [%s] cannot be deleted while in status %s", st.Name, st.Status)
 	}
-	if importer := s.importer(st); importer != "" {
-		return awsapi.Errorf("ValidationError", "Stack [%s] has exports that stack %s imports: delete that one first", st.Name, importer)
+	for _, output := range st.Outputs {
+		if importer := s.importer(st, output.ExportName); importer != "" {
+			return awsapi.Errorf("ValidationError", "Delete canceled. Cannot delete export %s as it is in use by %s.", output.ExportName, importer)
+		}
 	}
 	s.begin(st, Input{}, "DELETE_IN_PROGRESS", (*operation).delete)
 	return nil
@@ -336,6 +386,23 @@ func (s *Service) Describe(name string) (*Stack, error) {
 	return st.copy(), nil
 }
 
+// Previous returns the template of a stack, and its parameters as they are, also those
+// that nobody may see.
+func (s *Service) Previous(name string) (body []byte, parameters map[string]string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.find(name)
+	if st == nil {
+		return nil, nil, doesNotExist(name)
+	}
+	return []byte(st.TemplateBody), maps.Clone(st.Parameters), nil
+}
+
+// doesNotExist is what all operations but DescribeStacks say.
+func doesNotExist(name string) error {
+	return awsapi.Errorf("ValidationError", "Stack [%s] does not exist", name)
+}
+
 func notFound(name string) error {
 	return awsapi.Errorf("ValidationError", "Stack with id %s does not exist", name)
 }
@@ -358,7 +425,7 @@ func (s *Service) SetTerminationProtection(name string, on bool) (id string, err
 	defer s.mu.Unlock()
 	st := s.find(name)
 	if st == nil {
-		return "", notFound(name)
+		return "", doesNotExist(name)
 	}
 	st.TerminationProtection = on
 	return st.ID, nil
@@ -367,7 +434,7 @@ func (s *Service) SetTerminationProtection(name string, on bool) (id string, err
 // newStack makes the record of a stack that does not exist yet; s.mu is held.
 func (s *Service) newStack(in Input) (*stack, error) {
 	if !stackName.MatchString(in.Name) {
-		return nil, awsapi.Errorf("ValidationError", "stack name %q must begin with a letter and have letters, digits and hyphens only, at most 128", in.Name)
+		return nil, badStackName(in.Name)
 	}
 	idle := make(chan struct{})
 	close(idle)
@@ -434,25 +501,13 @@ func (s *Service) imported(export string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("no export named %s found", export)
+	return "", fmt.Errorf("No export named %s found.", export) //nolint:staticcheck // AWS's words
 }
 
-// importer names a stack that imports one of this stack's exports; s.mu is held.
-func (s *Service) importer(of *stack) string {
-	exports := map[string]bool{}
-	for _, output := range of.Outputs {
-		if output.ExportName != "" {
-			exports[output.ExportName] = true
-		}
-	}
-	if len(exports) == 0 {
-		return ""
-	}
+// importer names another stack that imports an export of this one; s.mu is held.
+func (s *Service) importer(of *stack, export string) string {
 	for _, st := range s.stacks {
-		if st == of || st.Status == "DELETE_COMPLETE" || st.TemplateBody == "" {
-			continue
-		}
-		if t, err := ParseTemplate([]byte(st.TemplateBody)); err == nil && t.imports(exports) {
+		if export != "" && st != of && st.Status != "DELETE_COMPLETE" && st.Imports[export] {
 			return st.Name
 		}
 	}
@@ -466,6 +521,14 @@ func (st *stack) busy() bool {
 	default:
 		return true
 	}
+}
+
+// notUpdatable refuses a stack that does not exist, or no longer; s.mu is held.
+func (s *Service) notUpdatable(name string) error {
+	if st := s.stacks[name]; st != nil {
+		return st.checkUpdatable()
+	}
+	return doesNotExist(name)
 }
 
 func (st *stack) checkUpdatable() error {
@@ -486,6 +549,9 @@ func (s *Stack) copy() *Stack {
 		c.Resources[id] = &resource
 	}
 	c.Parameters, c.Tags = maps.Clone(s.Parameters), maps.Clone(s.Tags)
+	for _, name := range s.Hidden {
+		c.Parameters[name] = "****"
+	}
 	c.Events = slices.Clone(s.Events)
 	c.Outputs = slices.Clone(s.Outputs)
 	return &c

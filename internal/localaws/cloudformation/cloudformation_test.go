@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -454,7 +455,7 @@ func TestExportsHoldTheirStack(t *testing.T) {
 	if got := stack.Resources["A"].PhysicalID; got != "shared" {
 		t.Errorf("imported %q", got)
 	}
-	if err := remove(t, s, "Exporter"); err == nil || !strings.Contains(err.Error(), "Importer imports") {
+	if err := remove(t, s, "Exporter"); err == nil || !strings.Contains(err.Error(), "Cannot delete export E as it is in use by Importer.") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -463,32 +464,32 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	resource := func(inner string) string { return `{"Resources":{"A":{"Type":"Test::Thing"` + inner + `}}}` }
 	for _, c := range []struct{ claim, body, want string }{
-		{"an unknown resource type", `{"Resources":{"A":{"Type":"AWS::EC2::Instance"}}}`, "resource type AWS::EC2::Instance is not supported here"},
-		{"an unknown attribute", resource(`,"Properties":{}},"B":{"Type":"Test::Thing","Properties":{"Name":{"Fn::GetAtt":["A","Size"]}}`), `no attribute "Size"`},
-		{"an unknown intrinsic", resource(`,"Properties":{"Name":{"Fn::Cidr":["10.0.0.0/8",1]}}`), "Fn::Cidr: this intrinsic function is not supported here"},
-		{"a reference to nothing", resource(`,"Properties":{"Name":{"Ref":"Nobody"}}`), `unresolved reference to "Nobody"`},
-		{"a Sub of nothing", resource(`,"Properties":{"Name":{"Fn::Sub":"${Nobody.Arn}"}}`), `unresolved reference to "Nobody"`},
+		{"an unknown resource type", `{"Resources":{"A":{"Type":"AWS::EC2::Instance"}}}`, "Template format error: Unrecognized resource types: [AWS::EC2::Instance]"},
+		{"an unknown attribute", resource(`,"Properties":{}},"B":{"Type":"Test::Thing","Properties":{"Name":{"Fn::GetAtt":["A","Size"]}}`), "resource A does not support attribute type Size in Fn::GetAtt"},
+		{"an unknown intrinsic", resource(`,"Properties":{"Name":{"Fn::Cidr":["10.0.0.0/8",1]}}`), "not supported by this local endpoint: intrinsic function Fn::Cidr"},
+		{"a reference to nothing", resource(`,"Properties":{"Name":{"Ref":"Nobody"}}`), "Unresolved resource dependencies [Nobody] in the Resources block of the template"},
+		{"a Sub of nothing", resource(`,"Properties":{"Name":{"Fn::Sub":"${Nobody.Arn}"}}`), "instance of Fn::Sub references invalid resource attribute Nobody.Arn"},
 		{"a Sub without an end", resource(`,"Properties":{"Name":{"Fn::Sub":"${A"}}`), "${ without }"},
-		{"a dependency on nothing", resource(`,"DependsOn":"Nobody"`), `DependsOn names "Nobody"`},
-		{"a cycle", `{"Resources":{"A":{"Type":"Test::Thing","DependsOn":"B"},"B":{"Type":"Test::Thing","Properties":{"Name":{"Ref":"A"}}}}}`, "circular dependency between resources: [A B A]"},
-		{"a condition that needs itself", `{"Conditions":{"C":{"Fn::Not":[{"Condition":"C"}]}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "condition C needs itself"},
-		{"an unknown section", `{"Resources":{"A":{"Type":"Test::Thing"}},"Transform":"AWS::Serverless"}`, `unknown field "Transform"`},
+		{"a dependency on nothing", resource(`,"DependsOn":"Nobody"`), "Unresolved resource dependencies [Nobody] in the Resources block of the template"},
+		{"a cycle", `{"Resources":{"A":{"Type":"Test::Thing","DependsOn":"B"},"B":{"Type":"Test::Thing","Properties":{"Name":{"Ref":"A"}}}}}`, "Circular dependency between resources: [A, B]"},
+		{"a condition that needs itself", `{"Conditions":{"C":{"Fn::Not":[{"Condition":"C"}]}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "Circular dependency between conditions: [C, C]"},
+		{"an unknown section", `{"Resources":{"A":{"Type":"Test::Thing"}},"Transform":"AWS::Serverless"}`, "not supported by this local endpoint: Transform AWS::Serverless"},
 		{"a snapshot of what has none", resource(`,"DeletionPolicy":"Snapshot"`), "resource type Test::Thing does not support deletion policy Snapshot"},
-		{"an unknown policy", resource(`,"DeletionPolicy":"Keep"`), `DeletionPolicy "Keep" is not one of`},
-		{"a policy that replacement does not have", resource(`,"UpdateReplacePolicy":"RetainExceptOnCreate"`), `UpdateReplacePolicy "RetainExceptOnCreate" is not one of`},
-		{"an unknown attribute of a resource", resource(`,"CreationPolicy":{}`), `unknown field "CreationPolicy"`},
-		{"no resources", `{"Resources":{}}`, "no Resources"},
-		{"neither JSON nor YAML", `{Resources`, "template is not valid"},
-		{"a list", `- Resources`, "it must be an object"},
+		{"an unknown policy", resource(`,"DeletionPolicy":"Keep"`), "Unrecognized DeletionPolicy Keep for resource A"},
+		{"a policy that replacement does not have", resource(`,"UpdateReplacePolicy":"RetainExceptOnCreate"`), "Unrecognized UpdateReplacePolicy RetainExceptOnCreate for resource A"},
+		{"an unknown attribute of a resource", resource(`,"CreationPolicy":{}`), "not supported by this local endpoint: CreationPolicy of A"},
+		{"no resources", `{"Resources":{}}`, "Template format error: At least one Resources member must be defined."},
+		{"neither JSON nor YAML", `{Resources`, "Template format error: JSON not well-formed. (line 1, column 3)"},
+		{"a list", `- Resources`, "Template format error: unsupported structure."},
 		{"YAML aliases", "Resources:\n  A: &a {Type: Test::Thing}\n  B: *a", "aliases are not supported"},
 		{"a key that is there twice", "Resources:\n  A: {Type: Test::Thing}\n  A: {Type: Test::Thing}", `key "A" is there twice`},
 		{"deep nesting", resource(`,"Properties":{"Name":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`), "nests deeper than"},
 		{"a rule that does not hold", `{"Parameters":{"V":{"Type":"AWS::SSM::Parameter::Value<String>","Default":"/version"}},
 		  "Rules":{"Check":{"Assertions":[{"Assert":{"Fn::Not":[{"Fn::Contains":[["1","21"],{"Ref":"V"}]}]},"AssertDescription":"too old"}]}},
 		  "Resources":{"A":{"Type":"Test::Thing"}}}`, "rule Check does not hold: too old"},
-		{"a parameter without a value", `{"Parameters":{"P":{"Type":"String"}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "parameter P must have a value"},
-		{"an SSM parameter that is not there", `{"Parameters":{"P":{"Type":"AWS::SSM::Parameter::Value<String>","Default":"/none"}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "SSM parameter /none does not exist"},
-		{"a missing export", resource(`,"Properties":{"Name":{"Fn::ImportValue":"none"}}`), "no export named none"},
+		{"a parameter without a value", `{"Parameters":{"P":{"Type":"String"}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "Parameters: [P] must have values"},
+		{"an SSM parameter that is not there", `{"Parameters":{"P":{"Type":"AWS::SSM::Parameter::Value<String>","Default":"/none"}},"Resources":{"A":{"Type":"Test::Thing"}}}`, "Unable to fetch parameters [/none] from parameter store for this account."},
+		{"a missing export", resource(`,"Properties":{"Name":{"Fn::ImportValue":"none"}}`), "No export named none found."},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
 			t.Parallel()
@@ -505,6 +506,31 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// thing is a template of one resource.
+func thing(properties, sections string) string {
+	if properties != "" {
+		properties = "," + properties
+	}
+	return `{"Resources":{"A":{"Type":"Test::Thing"` + properties + `}}` + sections + `}`
+}
+
+// doubled is a text that thirty functions within each other double.
+func doubled(text string) string {
+	v := `"` + text + `"`
+	for range 30 {
+		v = `{"Fn::Sub":["${a}${a}",{"a":` + v + `}]}`
+	}
+	return v
+}
+
+func many(n int, member string) string {
+	var all []string
+	for i := range n {
+		all = append(all, strings.Replace(member, "%d", strconv.Itoa(i), 1))
+	}
+	return strings.Join(all, ",")
+}
+
 // Templates that are small and mean to be expensive end at once.
 func TestHostileTemplates(t *testing.T) {
 	t.Parallel()
@@ -512,15 +538,22 @@ func TestHostileTemplates(t *testing.T) {
 	for i := 1; i < 100; i++ {
 		conditions = append(conditions, fmt.Sprintf(`"C%d":{"Fn::And":[{"Condition":"C%d"},{"Condition":"C%d"}]}`, i, i-1, i-1))
 	}
+	long := `{"Type":"String","Default":"` + strings.Repeat("x", 4000) + `"}`
 	split := `{"Fn::Split":[",","` + strings.Repeat(",", 100_000) + `"]}`
 	for _, c := range []struct{ claim, body, want string }{
 		{"conditions that double a hundred times", `{"Conditions":{"C0":{"Fn::Equals":["a","a"]},` + strings.Join(conditions, ",") + `},
 			"Resources":{"A":{"Type":"Test::Thing","Condition":"C99"}}}`, ""},
 		{"a text of 50 GB by Join", `{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":{"Fn::Join":["` + strings.Repeat("x", 500_000) + `",` + split + `]}}}}}`, "the result has more than"},
-		{"a text of 50 GB by Sub", `{"Parameters":{"P":{"Type":"String","Default":"` + strings.Repeat("x", 500_000) + `"}},"Resources":{"A":{"Type":"Test::Thing",
+		{"a text of 400 MB by Sub", `{"Parameters":{"P":{"Type":"String","Default":"` + strings.Repeat("x", 4000) + `"}},"Resources":{"A":{"Type":"Test::Thing",
 			"Properties":{"Name":{"Fn::Sub":"` + strings.Repeat("${P}", 100_000) + `"}}}}}`, "the result has more than"},
-		{"a million of open brackets in YAML", "Resources: " + strings.Repeat("[", 1_000_000), "template is not valid"},
-		{"YAML that is a million lists deep", strings.Repeat("- ", 500_000), "template is not valid"},
+		{"nothing, doubled by Sub thirty times in a property", thing(`"Properties":{"Name":`+doubled("")+`}`, ""), ""},
+		{"nothing, doubled by Sub thirty times in a condition", `{"Conditions":{"C":{"Fn::Equals":[` + doubled("") + `,""]}},` + thing("", "")[1:], ""},
+		{"nothing, doubled by Sub thirty times in an output", thing("", `,"Outputs":{"O":{"Value":`+doubled("")+`}}`), ""},
+		{"a text doubled by Sub thirty times", thing(`"Properties":{"Name":`+doubled("x")+`}`, ""), "the result has more than"},
+		{"large texts in many outputs", thing("", `,"Parameters":{"P":`+long+`},"Outputs":{`+many(200, `"O%d":{"Value":{"Fn::Sub":"`+strings.Repeat("${P}", 90)+`"}}`)+`}`), "take more work"},
+		{"large texts in many conditions", `{"Parameters":{"P":` + long + `},"Conditions":{` + many(200, `"C%d":{"Fn::Equals":["",{"Fn::Sub":"`+strings.Repeat("${P}", 90)+`"}]}`) + `},` + thing("", "")[1:], "take more work"},
+		{"a million of open brackets in YAML", "Resources: " + strings.Repeat("[", 1_000_000), "YAML not well-formed"},
+		{"YAML that is a million lists deep", strings.Repeat("- ", 500_000), "YAML not well-formed"},
 		{"a template that is too large", strings.Repeat(" ", 2<<20), "at most 1048576 are allowed"},
 	} {
 		t.Run(c.claim, func(t *testing.T) {

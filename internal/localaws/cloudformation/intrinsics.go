@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // noValue is what Ref AWS::NoValue resolves to: the property it is given to is
@@ -38,52 +40,106 @@ func intrinsic(v any) (name string, argument any, ok bool) {
 	return "", nil, false
 }
 
-// references calls found with every name that v refers to by Ref, Fn::GetAtt or
-// Fn::Sub.
-func references(v any, found func(name string) error) error {
+// functions are the intrinsic functions of this package.
+var functions = []string{
+	"Ref", "Fn::And", "Fn::Base64", "Fn::Contains", "Fn::Equals", "Fn::FindInMap", "Fn::GetAtt", "Fn::If", "Fn::ImportValue", "Fn::Join", "Fn::Not",
+	"Fn::Or", "Fn::Select", "Fn::Split", "Fn::Sub",
+}
+
+// templateError is what CloudFormation says of a function that is used wrongly, in its
+// words where they are known.
+func templateError(format string, args ...any) error {
+	return fmt.Errorf("Template error: "+format, args...)
+}
+
+// references are what a part of a template refers to by Ref, Fn::GetAtt and Fn::Sub.
+type references struct {
+	template *Template
+	// resources and parameters that are there, and names that are not.
+	resources, parameters, missing []string
+}
+
+func (r *references) visit(v any) error {
 	if name, argument, ok := intrinsic(v); ok {
-		switch name {
-		case "Ref":
-			target, isText := argument.(string)
-			if !isText {
-				return fmt.Errorf("the argument of Ref must be a name, is %v", argument)
-			}
-			return found(target)
-		case "Fn::GetAtt":
-			target, _, err := getAttArguments(argument)
-			if err != nil {
-				return err
-			}
-			return found(target)
-		case "Fn::Sub":
-			return subReferences(argument, found)
-		}
-		return references(argument, found)
+		return r.call(name, argument)
 	}
 	switch v := v.(type) {
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(v)) {
-			if err := references(v[key], found); err != nil {
+			if err := r.visit(v[key]); err != nil {
 				return err
 			}
 		}
 	case []any:
 		for _, item := range v {
-			if err := references(item, found); err != nil {
+			if err := r.visit(item); err != nil {
 				return err
 			}
+		}
+	case string:
+		if strings.Contains(v, "{{resolve:ssm-secure:") || strings.Contains(v, "{{resolve:secretsmanager:") {
+			r.template.lacks("dynamic reference %s", v)
 		}
 	}
 	return nil
 }
 
-func subReferences(argument any, found func(name string) error) error {
+func (r *references) call(name string, argument any) error {
+	switch name {
+	case "Ref":
+		target, isText := argument.(string)
+		if !isText {
+			return templateError("every Ref object must have a single String value.")
+		}
+		r.found(target)
+		return nil
+	case "Fn::GetAtt":
+		target, attribute, err := getAttArguments(argument)
+		if err != nil {
+			return err
+		}
+		if _, ok := r.template.Resources[target]; !ok {
+			return templateError("instance of Fn::GetAtt references undefined resource %s", target)
+		}
+		r.found(target)
+		return r.visit(attribute)
+	case "Fn::Sub":
+		return r.sub(argument)
+	case "Fn::If":
+		if a, ok := argument.([]any); ok && len(a) > 0 {
+			if condition, isText := a[0].(string); isText {
+				if _, ok := r.template.Conditions[condition]; !ok {
+					return templateError("unresolved condition dependency %s in Fn::If", condition)
+				}
+			}
+		}
+	}
+	if !slices.Contains(functions, name) {
+		r.template.lacks("intrinsic function %s", name)
+	}
+	return r.visit(argument)
+}
+
+func (r *references) found(name string) {
+	_, isParameter := r.template.Parameters[name]
+	_, isResource := r.template.Resources[name]
+	switch {
+	case isResource:
+		r.resources = append(r.resources, name)
+	case isParameter:
+		r.parameters = append(r.parameters, name)
+	case !isPseudoParameter(name):
+		r.missing = append(r.missing, name)
+	}
+}
+
+func (r *references) sub(argument any) error {
 	text, variables, err := subArguments(argument)
 	if err != nil {
 		return err
 	}
-	for _, value := range variables {
-		if err := references(value, found); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		if err := r.visit(variables[name]); err != nil {
 			return err
 		}
 	}
@@ -91,10 +147,23 @@ func subReferences(argument any, found func(name string) error) error {
 		if _, isVariable := variables[name]; isVariable {
 			return nil
 		}
-		target, _, _ := strings.Cut(name, ".")
-		return found(target)
+		target, _, isAttribute := strings.Cut(name, ".")
+		if _, ok := r.template.Resources[target]; isAttribute && !ok {
+			return templateError("instance of Fn::Sub references invalid resource attribute %s", name)
+		}
+		r.found(target)
+		return nil
 	})
 }
+
+// unknown is what a resource will give once it exists.
+type unknown struct{}
+
+// errUnknown says that a value needs what is unknown.
+var errUnknown = errors.New("it depends on a resource that does not exist yet")
+
+// maxWork bounds what one template may cost: bytes that its functions make, and calls.
+const maxWork = 64 << 20
 
 // A scope is what the intrinsics of one stack operation resolve against.
 type scope struct {
@@ -107,16 +176,34 @@ type scope struct {
 	resource func(logicalID string) (*Resource, bool)
 	// imported finds the value of another stack's export; nil as resource is.
 	imported func(name string) (string, error)
+	// stored finds an SSM parameter, for dynamic references.
+	stored func(name string) (string, error)
+	// dry is true before anything is made: what resources will give is unknown.
+	dry bool
+	// absent are the resources that are referred to, but whose condition is false.
+	absent []string
+	work   atomic.Int64
+}
+
+// spend counts work, and ends what would never end.
+func (s *scope) spend(n int) error {
+	if s.work.Add(int64(n)) > maxWork {
+		return fmt.Errorf("the template's functions take more work than %d bytes of results", maxWork)
+	}
+	return nil
 }
 
 // resolve returns v with all intrinsics replaced by their values.
 func (s *scope) resolve(v any) (any, error) {
 	if name, argument, ok := intrinsic(v); ok {
-		value, err := s.call(name, argument)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+		if err := s.spend(100); err != nil {
+			return nil, err
 		}
-		return value, nil
+		value, err := s.call(name, argument)
+		if errors.Is(err, errUnknown) {
+			return unknown{}, nil
+		}
+		return value, err
 	}
 	switch v := v.(type) {
 	case map[string]any:
@@ -161,7 +248,56 @@ func (s *scope) properties(id string) (map[string]any, error) {
 	if !ok {
 		return nil, errors.New("properties must be an object")
 	}
-	return out, nil
+	if s.dry {
+		return out, nil
+	}
+	if v, err = s.dynamic(out); err != nil {
+		return nil, err
+	}
+	return v.(map[string]any), nil
+}
+
+// dynamicReference is one to an SSM parameter (user guide, "Get values stored in other
+// services using dynamic references"). Parameters have no versions here.
+var dynamicReference = regexp.MustCompile(`\{\{resolve:ssm:([^}]*)\}\}`)
+
+// dynamic replaces the dynamic references in texts.
+func (s *scope) dynamic(v any) (any, error) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, item := range v {
+			value, err := s.dynamic(item)
+			if err != nil {
+				return nil, err
+			}
+			v[key] = value
+		}
+	case []any:
+		for i, item := range v {
+			value, err := s.dynamic(item)
+			if err != nil {
+				return nil, err
+			}
+			v[i] = value
+		}
+	case string:
+		var failed error
+		text := dynamicReference.ReplaceAllStringFunc(v, func(reference string) string {
+			name := dynamicReference.FindStringSubmatch(reference)[1]
+			value, err := s.stored(name)
+			if err != nil {
+				failed = missingParameters(name)
+			}
+			return value
+		})
+		return text, failed
+	}
+	return v, nil
+}
+
+// missingParameters is what AWS says of SSM parameters that are not there.
+func missingParameters(names ...string) error {
+	return fmt.Errorf("Unable to fetch parameters [%s] from parameter store for this account.", strings.Join(names, ",")) //nolint:staticcheck // AWS's words
 }
 
 func (s *scope) call(name string, argument any) (any, error) {
@@ -169,7 +305,7 @@ func (s *scope) call(name string, argument any) (any, error) {
 	case "Ref":
 		target, ok := argument.(string)
 		if !ok {
-			return nil, fmt.Errorf("the argument must be a name, is %v", argument)
+			return nil, templateError("every Ref object must have a single String value.")
 		}
 		return s.ref(target)
 	case "Fn::GetAtt":
@@ -191,7 +327,7 @@ func (s *scope) call(name string, argument any) (any, error) {
 	}
 	switch name {
 	case "Fn::Join":
-		return join(resolved)
+		return s.join(resolved)
 	case "Fn::Select":
 		return selectItem(resolved)
 	case "Fn::Split":
@@ -206,12 +342,15 @@ func (s *scope) call(name string, argument any) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.imported == nil {
-			return nil, errors.New("conditions and rules may refer to parameters only")
+		switch {
+		case s.dry:
+			return unknown{}, nil
+		case s.imported == nil:
+			return nil, errOnlyParameters
 		}
 		return s.imported(export)
 	}
-	return nil, errors.New("this intrinsic function is not supported here")
+	return nil, fmt.Errorf("intrinsic function %s is not supported by this local endpoint", name)
 }
 
 func (s *scope) ref(name string) (any, error) {
@@ -228,9 +367,17 @@ func (s *scope) ref(name string) (any, error) {
 	return r.PhysicalID, nil
 }
 
+var errOnlyParameters = formatError("conditions and rules may refer to parameters only")
+
 func (s *scope) existing(name string) (*Resource, error) {
+	if s.dry {
+		if condition := s.template.Resources[name].Condition; condition != "" && !s.conditions[condition] {
+			s.absent = append(s.absent, name)
+		}
+		return nil, errUnknown
+	}
 	if s.resource == nil {
-		return nil, fmt.Errorf("conditions and rules may refer to parameters only, %s is none", name)
+		return nil, errOnlyParameters
 	}
 	r, ok := s.resource(name)
 	if !ok {
@@ -246,7 +393,7 @@ func (s *scope) getAtt(name, attribute string) (any, error) {
 	}
 	value, ok := r.Attributes[attribute]
 	if !ok {
-		return nil, fmt.Errorf("%s is a %s, which has no attribute %q here", name, r.Type, attribute)
+		return nil, templateError("resource %s does not support attribute type %s in Fn::GetAtt", name, attribute)
 	}
 	return value, nil
 }
@@ -254,20 +401,20 @@ func (s *scope) getAtt(name, attribute string) (any, error) {
 func getAttArguments(argument any) (target, attribute string, err error) {
 	switch a := argument.(type) {
 	case string:
-		target, attribute, ok := strings.Cut(a, ".")
-		if ok {
+		target, attribute, _ = strings.Cut(a, ".")
+		if target != "" && attribute != "" {
 			return target, attribute, nil
 		}
 	case []any:
 		if len(a) == 2 {
 			target, isText := a[0].(string)
 			attribute, isToo := a[1].(string)
-			if isText && isToo {
+			if isText && isToo && target != "" && attribute != "" {
 				return target, attribute, nil
 			}
 		}
 	}
-	return "", "", fmt.Errorf("the arguments of Fn::GetAtt must be a resource and an attribute, are %v", argument)
+	return "", "", templateError("every Fn::GetAtt object requires two non-empty parameters, the resource name and the resource attribute")
 }
 
 func subArguments(argument any) (text string, variables map[string]any, err error) {
@@ -283,7 +430,8 @@ func subArguments(argument any) (text string, variables map[string]any, err erro
 			}
 		}
 	}
-	return "", nil, fmt.Errorf("the argument of Fn::Sub must be a string, or a string and a map, is %v", argument)
+	return "", nil, templateError("One or more Fn::Sub intrinsic functions don't specify expected arguments. Specify a string as first argument, " +
+		"and an optional second argument to specify a mapping of values to replace in the string")
 }
 
 // subEach walks a Fn::Sub text: plain parts and ${names}; ${!literal} is plain.
@@ -296,7 +444,7 @@ func subEach(text string, plain func(string), name func(string) error) error {
 		}
 		inner, after, closed := strings.Cut(rest, "}")
 		if !closed {
-			return fmt.Errorf("the text of Fn::Sub has ${ without }: %q", text)
+			return templateError("String: %q has ${ without } in Fn::Sub", text)
 		}
 		if literal, ok := strings.CutPrefix(inner, "!"); ok {
 			plain("${" + literal + "}")
@@ -307,25 +455,33 @@ func subEach(text string, plain func(string), name func(string) error) error {
 	}
 }
 
+// sub evaluates each variable once, however often the text has it.
 func (s *scope) sub(argument any) (any, error) {
 	text, variables, err := subArguments(argument)
 	if err != nil {
 		return nil, err
 	}
+	known := map[string]string{}
 	var out strings.Builder
 	err = subEach(text, func(part string) { out.WriteString(part) }, func(name string) error {
-		value, err := s.subValue(name, variables)
-		if err != nil {
-			return err
-		}
-		part, err := scalarText(value)
-		if err != nil {
-			return fmt.Errorf("${%s}: %w", name, err)
+		part, ok := known[name]
+		if !ok {
+			value, err := s.subValue(name, variables)
+			if err != nil {
+				return err
+			}
+			if part, err = scalarText(value); err != nil {
+				return fmt.Errorf("${%s}: %w", name, err)
+			}
+			known[name] = part
 		}
 		out.WriteString(part)
 		return checkText(out.Len())
 	})
-	return out.String(), err
+	if err != nil {
+		return nil, err
+	}
+	return out.String(), s.spend(out.Len())
 }
 
 func (s *scope) subValue(name string, variables map[string]any) (any, error) {
@@ -341,7 +497,7 @@ func (s *scope) subValue(name string, variables map[string]any) (any, error) {
 func (s *scope) ifElse(argument any) (any, error) {
 	a, ok := argument.([]any)
 	if !ok || len(a) != 3 {
-		return nil, errors.New("it takes a condition and two values")
+		return nil, templateError("Fn::If requires a list argument with three elements")
 	}
 	holds, err := s.condition(map[string]any{"Condition": a[0]})
 	if err != nil {
@@ -357,7 +513,7 @@ func (s *scope) ifElse(argument any) (any, error) {
 func (s *scope) condition(v any) (bool, error) {
 	object, ok := v.(map[string]any)
 	if !ok || len(object) != 1 {
-		return false, fmt.Errorf("%v is no condition", v)
+		return false, formatError("Every Condition member must be a string or a condition function.")
 	}
 	for name, argument := range object {
 		switch name {
@@ -365,7 +521,7 @@ func (s *scope) condition(v any) (bool, error) {
 			key, isText := argument.(string)
 			definition, ok := s.template.Conditions[key]
 			if !isText || !ok {
-				return false, fmt.Errorf("condition %v is not in the template", argument)
+				return false, templateError("unresolved condition dependency %v in Fn::If", argument)
 			}
 			if holds, known := s.conditions[key]; known {
 				return holds, nil
@@ -380,7 +536,7 @@ func (s *scope) condition(v any) (bool, error) {
 		case "Fn::And", "Fn::Or", "Fn::Not":
 			return s.combine(name, argument)
 		default:
-			return false, fmt.Errorf("%s is no condition function that is supported here", name)
+			return false, formatError("%s is not a condition function", name)
 		}
 	}
 	return false, nil
@@ -393,14 +549,14 @@ func (s *scope) compare(name string, argument any) (bool, error) {
 	}
 	a, ok := resolved.([]any)
 	if !ok || len(a) != 2 {
-		return false, fmt.Errorf("%s takes two values", name)
+		return false, templateError("every %s object requires a list of 2 string parameters.", name)
 	}
 	if name == "Fn::Equals" {
 		return reflect.DeepEqual(comparable(a[0]), comparable(a[1])), nil
 	}
 	options, ok := a[0].([]any)
 	if !ok {
-		return false, errors.New("the first value of Fn::Contains must be a list")
+		return false, templateError("the first value of Fn::Contains must be a list")
 	}
 	return slices.ContainsFunc(options, func(option any) bool {
 		return reflect.DeepEqual(comparable(option), comparable(a[1]))
@@ -418,7 +574,7 @@ func comparable(v any) any {
 func (s *scope) combine(name string, argument any) (bool, error) {
 	items, ok := argument.([]any)
 	if !ok || len(items) == 0 || name == "Fn::Not" && len(items) != 1 {
-		return false, fmt.Errorf("%s has the wrong number of conditions", name)
+		return false, templateError("every %s object requires a list of boolean parameters.", name)
 	}
 	for _, item := range items {
 		holds, err := s.condition(item)
@@ -440,7 +596,7 @@ func (s *scope) combine(name string, argument any) (bool, error) {
 func (s *scope) findInMap(argument any) (any, error) {
 	a, ok := argument.([]any)
 	if !ok || len(a) != 3 {
-		return nil, errors.New("it takes a map and two keys")
+		return nil, templateError("every Fn::FindInMap object requires three parameters, the map name, map key and the attribute for return value")
 	}
 	var key [3]string
 	for i := range a {
@@ -452,20 +608,25 @@ func (s *scope) findInMap(argument any) (any, error) {
 	}
 	value, ok := s.template.Mappings[key[0]][key[1]][key[2]]
 	if !ok {
-		return nil, fmt.Errorf("mapping %s has no value for %s, %s", key[0], key[1], key[2])
+		return nil, templateError("Unable to get mapping for %s::%s::%s", key[0], key[1], key[2])
 	}
 	return value, nil
 }
 
-func join(argument any) (any, error) {
+func (s *scope) join(argument any) (any, error) {
+	wrong := templateError("every Fn::Join object requires two parameters, (1) a string delimiter and (2) a list of strings to be joined " +
+		"or a function that returns a list of strings (such as Fn::GetAZs) to be joined.")
 	a, ok := argument.([]any)
 	if !ok || len(a) != 2 {
-		return nil, errors.New("it takes a separator and a list")
+		return nil, wrong
+	}
+	if slices.Contains(a, any(unknown{})) {
+		return nil, errUnknown
 	}
 	separator, isText := a[0].(string)
 	items, isList := a[1].([]any)
 	if !isText || !isList {
-		return nil, errors.New("it takes a separator and a list")
+		return nil, wrong
 	}
 	parts := make([]string, len(items))
 	size := len(separator) * len(items)
@@ -477,7 +638,7 @@ func join(argument any) (any, error) {
 		parts[i] = text
 		size += len(text)
 	}
-	if err := checkText(size); err != nil {
+	if err := errors.Join(checkText(size), s.spend(size)); err != nil {
 		return nil, err
 	}
 	return strings.Join(parts, separator), nil
@@ -493,31 +654,43 @@ func checkText(size int) error {
 }
 
 func selectItem(argument any) (any, error) {
+	wrong := templateError("Fn::Select requires a list argument with two elements: an integer index and a list")
 	a, ok := argument.([]any)
 	if !ok || len(a) != 2 {
-		return nil, errors.New("it takes an index and a list")
+		return nil, wrong
+	}
+	if a[1] == any(unknown{}) {
+		return nil, errUnknown
 	}
 	text, err := scalarText(a[0])
-	if err != nil {
+	if errors.Is(err, errUnknown) {
 		return nil, err
 	}
-	index, err := strconv.Atoi(text)
+	index, notInteger := strconv.Atoi(text)
 	items, isList := a[1].([]any)
-	if err != nil || !isList || index < 0 || index >= len(items) {
-		return nil, fmt.Errorf("index %s is outside the list", text)
+	switch {
+	case err != nil || notInteger != nil || !isList:
+		return nil, wrong
+	case index < 0 || index >= len(items):
+		return nil, templateError("Fn::Select cannot select nonexistent value at index %d", index)
 	}
 	return items[index], nil
 }
 
 func split(argument any) (any, error) {
 	a, ok := argument.([]any)
+	if ok && slices.Contains(a, any(unknown{})) {
+		return nil, errUnknown
+	}
+	wrong := templateError("every Fn::Split object requires two parameters, (1) a string delimiter and (2) a string to be split " +
+		"or a function that returns a string to be split.")
 	if !ok || len(a) != 2 {
-		return nil, errors.New("it takes a separator and a string")
+		return nil, wrong
 	}
 	separator, isText := a[0].(string)
 	text, isToo := a[1].(string)
 	if !isText || !isToo || separator == "" {
-		return nil, errors.New("it takes a separator and a string")
+		return nil, wrong
 	}
 	var out []any
 	for part := range strings.SplitSeq(text, separator) {
@@ -535,6 +708,11 @@ func scalarText(v any) (string, error) {
 		return v.String(), nil
 	case bool:
 		return strconv.FormatBool(v), nil
+	case unknown:
+		return "", errUnknown
+	case noValue:
+		return "", errors.New("a string was expected, not AWS::NoValue")
 	}
-	return "", fmt.Errorf("a string was expected, not %v", v)
+	b, err := json.Marshal(v)
+	return "", errors.Join(fmt.Errorf("a string was expected, not %s", b), err)
 }

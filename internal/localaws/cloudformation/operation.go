@@ -21,6 +21,8 @@ type operation struct {
 	stack   *stack
 	target  *target
 	scope   *scope
+	// imports are the exports that the target has read.
+	imports map[string]bool
 	// failed stops what has not begun yet.
 	failed atomic.Bool
 }
@@ -40,6 +42,7 @@ var (
 
 func (op *operation) create(t *target) {
 	op.aim(t)
+	op.describe()
 	err := op.apply()
 	if err == nil {
 		op.commit()
@@ -51,7 +54,7 @@ func (op *operation) create(t *target) {
 		op.stackEvent("CREATE_FAILED", reason)
 		return
 	}
-	op.stackEvent("ROLLBACK_IN_PROGRESS", reason)
+	op.stackEvent("ROLLBACK_IN_PROGRESS", reason+" Rollback requested by user.")
 	op.rollBackCreate()
 }
 
@@ -121,12 +124,14 @@ func (op *operation) delete() {
 }
 
 func (op *operation) aim(t *target) {
-	op.target = t
+	op.target, op.imports = t, map[string]bool{}
 	op.scope = &scope{
 		template: t.template, parameters: t.values, conditions: t.conditions, resource: op.resource,
+		stored: op.service.options.Parameter,
 		imported: func(name string) (string, error) {
 			op.service.mu.Lock()
 			defer op.service.mu.Unlock()
+			op.imports[name] = true
 			return op.service.imported(name)
 		},
 	}
@@ -134,7 +139,7 @@ func (op *operation) aim(t *target) {
 
 // apply creates and changes resources until they are what the target says.
 func (op *operation) apply() error {
-	err := walk(op.target.order, op.target.template.dependencies, func(id string) error {
+	err := walk(op.target.template.order, op.target.template.dependencies, func(id string) error {
 		if op.failed.Load() {
 			return errCancelled
 		}
@@ -170,9 +175,9 @@ func (op *operation) applyResource(id string) error {
 		op.event(wanted, "CREATE_IN_PROGRESS", "")
 		op.event(wanted, "CREATE_FAILED", err.Error())
 		return fmt.Errorf("%s: %w", id, err)
-	case !exists:
+	case !exists, op.target.drifted[id] == Deleted:
 		return op.createResource(kind, wanted)
-	case !changed(kind, existing, wanted):
+	case op.target.drifted[id] == "" && !changed(kind, existing, wanted):
 		op.keep(existing, wanted)
 		return nil
 	case needsReplacement(kind, existing, wanted):
@@ -329,13 +334,28 @@ func (r *Resource) same(other *Resource) bool {
 func (op *operation) commit() {
 	op.service.mu.Lock()
 	defer op.service.mu.Unlock()
+	op.describeLocked()
 	in := op.target.input
-	op.stack.TemplateBody, op.stack.Description = string(in.TemplateBody), op.target.template.Description
-	op.stack.Parameters, op.stack.Tags, op.stack.RoleARN = op.target.given, maps.Clone(in.Tags), in.RoleARN
+	op.stack.RoleARN, op.stack.Imports = in.RoleARN, op.imports
 	op.stack.Updated, op.stack.DisableRollback = time.Now().UTC(), in.DisableRollback
 	for _, r := range op.stack.Pending.Cleanup {
 		op.forget(r)
 	}
+}
+
+// describe makes the target what the stack says of itself: a stack has its template even
+// if its creation fails.
+func (op *operation) describe() {
+	op.service.mu.Lock()
+	defer op.service.mu.Unlock()
+	op.describeLocked()
+}
+
+func (op *operation) describeLocked() {
+	t := op.target
+	op.stack.TemplateBody, op.stack.Description = string(t.input.TemplateBody), t.template.Description
+	op.stack.template = t.template
+	op.stack.Parameters, op.stack.Tags, op.stack.Hidden = t.given, maps.Clone(t.input.Tags), t.template.hidden()
 }
 
 // forget removes a resource from the stack if it is the one there; service.mu is held.
@@ -466,8 +486,12 @@ func (op *operation) deleteResource(r *Resource, retain bool) (err error) {
 }
 
 func (op *operation) request(r *Resource, previous map[string]any) Request {
+	return op.stack.request(r, previous)
+}
+
+func (st *stack) request(r *Resource, previous map[string]any) Request {
 	return Request{
-		StackName: op.stack.Name, StackID: op.stack.ID, LogicalID: r.LogicalID, Type: r.Type,
+		StackName: st.Name, StackID: st.ID, LogicalID: r.LogicalID, Type: r.Type,
 		PhysicalID: r.PhysicalID, Properties: r.Properties, Previous: previous, Tags: r.Tags,
 	}
 }
@@ -486,6 +510,13 @@ func (op *operation) outputs() error {
 	}
 	op.service.mu.Lock()
 	defer op.service.mu.Unlock()
+	for _, before := range op.stack.Outputs {
+		importer := op.service.importer(op.stack, before.ExportName)
+		kept := slices.ContainsFunc(outputs, func(o Output) bool { return o.ExportName == before.ExportName && o.Value == before.Value })
+		if importer != "" && !kept {
+			return fmt.Errorf("Cannot delete or update export %s as it is in use by %s.", before.ExportName, importer) //nolint:staticcheck // AWS's words
+		}
+	}
 	op.stack.Outputs = outputs
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Limits of a template (CloudFormation user guide, "Understand CloudFormation
@@ -16,6 +17,9 @@ import (
 const (
 	maxTemplateBytes = 1 << 20
 	maxResources     = 500
+	maxParameters    = 200
+	maxOutputs       = 200
+	maxDescription   = 1024
 	maxDepth         = 100
 )
 
@@ -28,6 +32,11 @@ type Template struct {
 	Rules       map[string]Rule
 	Resources   map[string]ResourceDefinition
 	Outputs     map[string]OutputDefinition
+
+	// order has the resources, each after what it depends on.
+	order []string
+	// unsupported is what CloudFormation has and this endpoint does not.
+	unsupported []string
 }
 
 // A Parameter of a template.
@@ -38,9 +47,10 @@ type Parameter struct {
 	AllowedValues []scalar
 	// AllowedPattern must match the whole value. AWS reads Java's patterns, this
 	// package RE2's.
-	AllowedPattern        string
-	ConstraintDescription string
-	NoEcho                bool
+	AllowedPattern                           string
+	ConstraintDescription                    string
+	NoEcho                                   truth
+	MinLength, MaxLength, MinValue, MaxValue *scalar
 }
 
 // A Rule is checked against the parameters before anything is created.
@@ -98,8 +108,20 @@ func (s *scalar) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// truth is a Boolean, or text that says so.
+type truth bool
+
+func (t *truth) UnmarshalJSON(b []byte) error {
+	var s scalar
+	if err := s.UnmarshalJSON(b); err != nil || s != "true" && s != "false" {
+		return errors.New("it is neither true nor false")
+	}
+	*t = s == "true"
+	return nil
+}
+
 var (
-	logicalID = regexp.MustCompile(`^[A-Za-z0-9]{1,255}$`)
+	alphanumeric = regexp.MustCompile(`^[A-Za-z0-9]{1,255}$`)
 	// Policies of a resource (template reference, DeletionPolicy and
 	// UpdateReplacePolicy). No resource type here can be snapshotted: that fails as a
 	// DeletionPolicy, and means Delete as an UpdateReplacePolicy.
@@ -107,38 +129,107 @@ var (
 	replacePolicies  = []string{"", "Delete", "Retain", "Snapshot"}
 )
 
+// What a template may have (user guide, "Template sections"; template reference,
+// "Resource attribute reference"). The last of each are not supported here.
+var (
+	sections = []string{
+		"AWSTemplateFormatVersion", "Conditions", "Description", "Mappings", "Metadata", "Outputs", "Parameters", "Resources", "Rules",
+	}
+	otherSections      = []string{"Globals", "Hooks", "Transform"}
+	parameterMembers   = []string{"AllowedPattern", "AllowedValues", "ConstraintDescription", "Default", "Description", "MaxLength", "MaxValue", "MinLength", "MinValue", "NoEcho", "Type"}
+	resourceAttributes = []string{"Condition", "DeletionPolicy", "DependsOn", "Metadata", "Properties", "Type", "UpdateReplacePolicy"}
+	otherAttributes    = []string{"CreationPolicy", "UpdatePolicy"}
+	outputMembers      = []string{"Condition", "Description", "Export", "Value"}
+)
+
+// A formatError is what CloudFormation says of a template that it cannot read, in its
+// words where they are known.
+func formatError(format string, args ...any) error {
+	return fmt.Errorf("Template format error: "+format, args...) //nolint:staticcheck // AWS's words
+}
+
 // ParseTemplate reads a template in JSON or YAML and checks all of it that can be checked
-// without creating anything: elements, resource references, cycles.
+// without its parameters: elements, references, cycles.
 func ParseTemplate(body []byte) (*Template, error) {
 	if len(body) > maxTemplateBytes {
-		return nil, fmt.Errorf("template has %d bytes, at most %d are allowed", len(body), maxTemplateBytes)
+		return nil, formatError("the template has %d bytes, at most %d are allowed", len(body), maxTemplateBytes)
 	}
-	body, err := toJSON(body)
+	document, err := readDocument(body)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkDepth(body); err != nil {
+	t := &Template{}
+	if err := t.read(document); err != nil {
 		return nil, err
 	}
-	var raw struct {
-		Template
-		AWSTemplateFormatVersion string
-		Metadata                 any
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.UseNumber()
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&raw); err != nil {
-		return nil, fmt.Errorf("template is not valid: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("template is not valid: something follows its end")
-	}
-	t := &raw.Template
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	return t, nil
+	t.order, err = t.sort()
+	return t, err
+}
+
+// readDocument reads the object that a template is.
+func readDocument(body []byte) (map[string]any, error) {
+	if err := checkDepth(body); err != nil {
+		return nil, err
+	}
+	var v any
+	var err error
+	if trimmed := bytes.TrimSpace(body); len(trimmed) > 0 && trimmed[0] == '{' {
+		v, err = readJSON(body)
+	} else {
+		v, err = readYAML(body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	document, ok := v.(map[string]any)
+	if !ok {
+		return nil, formatError("unsupported structure.")
+	}
+	return document, findNull("", document)
+}
+
+func readJSON(body []byte) (v any, err error) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	err = dec.Decode(&v)
+	at := dec.InputOffset()
+	if err == nil {
+		if _, err = dec.Token(); errors.Is(err, io.EOF) {
+			return v, nil
+		}
+	} else if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		at = syntax.Offset
+	}
+	read := string(body[:min(int(at), len(body))])
+	line := strings.Count(read, "\n") + 1
+	return nil, formatError("JSON not well-formed. (line %d, column %d)", line, len(read)-strings.LastIndex(read, "\n"))
+}
+
+// findNull refuses null, which CloudFormation takes in Metadata only.
+func findNull(path string, v any) error {
+	switch v := v.(type) {
+	case nil:
+		return fmt.Errorf("[%s] 'null' values are not allowed in templates", path)
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if key == "Metadata" {
+				continue
+			}
+			if err := findNull(path+"/"+key, v[key]); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for i, item := range v {
+			if err := findNull(fmt.Sprintf("%s/%d", path, i), item); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // checkDepth refuses nesting that would cost more than it can mean.
@@ -153,7 +244,7 @@ func checkDepth(body []byte) error {
 		switch token {
 		case json.Delim('{'), json.Delim('['):
 			if depth++; depth > maxDepth {
-				return fmt.Errorf("template nests deeper than %d levels", maxDepth)
+				return formatError("the template nests deeper than %d levels", maxDepth)
 			}
 		case json.Delim('}'), json.Delim(']'):
 			depth--
@@ -161,16 +252,179 @@ func checkDepth(body []byte) error {
 	}
 }
 
+// read fills the template from its document.
+func (t *Template) read(document map[string]any) error {
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(document)) {
+		switch {
+		case slices.Contains(sections, name):
+		case slices.Contains(otherSections, name):
+			t.lacks("%s", strings.TrimSpace(name+" "+fmt.Sprint(scalarOr(document[name]))))
+		default:
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("Invalid template property or properties [%s]", strings.Join(unknown, ", ")) //nolint:staticcheck // AWS's words
+	}
+	if version, ok := document["AWSTemplateFormatVersion"]; ok && version != "2010-09-09" {
+		return formatError("%v is not a supported value for AWSTemplateFormatVersion.", version)
+	}
+	if description, ok := document["Description"]; ok {
+		if t.Description, ok = description.(string); !ok {
+			return formatError("Every Description member must be a string.")
+		}
+		if len(t.Description) > maxDescription {
+			return formatError("'Description' length is greater than %d.", maxDescription)
+		}
+	}
+	if err := t.readMappings(document["Mappings"]); err != nil {
+		return err
+	}
+	for _, read := range []func() error{
+		func() error {
+			return section(document, "Parameters", "Parameters", parameterMembers, nil, t, &t.Parameters)
+		},
+		func() error { return section(document, "Conditions", "", nil, nil, t, &t.Conditions) },
+		func() error { return section(document, "Rules", "Rules", nil, nil, t, &t.Rules) },
+		func() error {
+			return section(document, "Resources", "Resources", resourceAttributes, otherAttributes, t, &t.Resources)
+		},
+		func() error { return section(document, "Outputs", "Outputs", outputMembers, nil, t, &t.Outputs) },
+	} {
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lacks notes what this endpoint does not support.
+func (t *Template) lacks(format string, args ...any) {
+	t.unsupported = append(t.unsupported, fmt.Sprintf(format, args...))
+}
+
+func scalarOr(v any) string {
+	text, _ := scalarText(v)
+	return text
+}
+
+// section reads one: its members, if they have a kind, are objects with known members
+// of their own; others, which only AWS has, are noted.
+func section[V any](document map[string]any, name, kind string, known, others []string, t *Template, to *map[string]V) error {
+	v, ok := document[name]
+	if !ok {
+		return nil
+	}
+	members, ok := v.(map[string]any)
+	if !ok {
+		return formatError("%s must be an object.", name)
+	}
+	*to = map[string]V{}
+	for _, id := range slices.Sorted(maps.Keys(members)) {
+		if object, ok := members[id].(map[string]any); kind != "" && !ok {
+			return formatError("Any %s member must be an object.", kind)
+		} else if known != nil {
+			for _, member := range slices.Sorted(maps.Keys(object)) {
+				switch {
+				case slices.Contains(known, member):
+				case slices.Contains(others, member):
+					t.lacks("%s of %s", member, id)
+				default:
+					return fmt.Errorf("Invalid template %s property '%s'", strings.ToLower(strings.TrimSuffix(kind, "s")), member) //nolint:staticcheck // AWS's words
+				}
+			}
+		}
+		b, err := json.Marshal(members[id])
+		if err != nil {
+			return err
+		}
+		var member V
+		dec := json.NewDecoder(bytes.NewReader(b))
+		dec.UseNumber()
+		if err := dec.Decode(&member); err != nil {
+			return formatError("[/%s/%s] %s", name, id, wrongMember(err))
+		}
+		(*to)[id] = member
+	}
+	return nil
+}
+
+// wrongMember says what JSON's error means in a template.
+func wrongMember(err error) string {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Sprintf("%s must not be a %s.", wrong.Field, wrong.Value)
+	}
+	return err.Error() + "."
+}
+
+func (t *Template) readMappings(v any) error {
+	wrong := formatError("Every Mappings attribute must be a String or a List.")
+	if v == nil {
+		return nil
+	}
+	mappings, ok := v.(map[string]any)
+	if !ok {
+		return formatError("Mappings must be an object.")
+	}
+	t.Mappings = map[string]map[string]map[string]any{}
+	for name, keys := range mappings {
+		first, ok := keys.(map[string]any)
+		if !ok {
+			return formatError("Every Mappings member %s must be a map", name)
+		}
+		t.Mappings[name] = map[string]map[string]any{}
+		for key, values := range first {
+			second, ok := values.(map[string]any)
+			if !ok {
+				return formatError("Every Mappings member %s must be a map", name)
+			}
+			for _, value := range second {
+				if list, isList := value.([]any); isList {
+					for _, item := range list {
+						if _, err := scalarText(item); err != nil {
+							return wrong
+						}
+					}
+				} else if _, err := scalarText(value); err != nil {
+					return wrong
+				}
+			}
+			t.Mappings[name][key] = second
+		}
+	}
+	return nil
+}
+
 func (t *Template) check() error {
-	if len(t.Resources) == 0 {
-		return errors.New("template has no Resources: at least one is required")
+	switch {
+	case len(t.Resources) == 0:
+		return formatError("At least one Resources member must be defined.")
+	case len(t.Resources) > maxResources:
+		return formatError("Number of resources, %d, is greater than maximum allowed, %d", len(t.Resources), maxResources)
+	case len(t.Parameters) > maxParameters:
+		return formatError("Number of parameters, %d, is greater than maximum allowed, %d", len(t.Parameters), maxParameters)
+	case len(t.Outputs) > maxOutputs:
+		return formatError("Number of outputs, %d, is greater than maximum allowed, %d", len(t.Outputs), maxOutputs)
 	}
-	if len(t.Resources) > maxResources {
-		return fmt.Errorf("template has %d resources, at most %d are allowed", len(t.Resources), maxResources)
+	for kind, ids := range map[string][]string{
+		"Parameter": slices.Sorted(maps.Keys(t.Parameters)), "Resource": slices.Sorted(maps.Keys(t.Resources)), "Output": slices.Sorted(maps.Keys(t.Outputs)),
+	} {
+		for _, id := range ids {
+			if !alphanumeric.MatchString(id) {
+				return formatError("%s name %s is non alphanumeric.", kind, id)
+			}
+		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(t.Parameters)) {
+		if err := t.checkParameter(t.Parameters[id], id); err != nil {
+			return err
+		}
+	}
+	inResources, inOutputs := references{template: t}, references{template: t}
 	for _, id := range slices.Sorted(maps.Keys(t.Resources)) {
-		if err := t.checkResource(id); err != nil {
-			return fmt.Errorf("resource %s: %w", id, err)
+		if err := t.checkResource(id, &inResources); err != nil {
+			return err
 		}
 	}
 	if err := t.checkConditions(); err != nil {
@@ -178,49 +432,52 @@ func (t *Template) check() error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(t.Outputs)) {
 		output := t.Outputs[id]
-		if err := t.checkReferences([]any{output.Value, output.Export.Name}); err != nil {
-			return fmt.Errorf("output %s: %w", id, err)
+		if output.Value == nil {
+			return formatError("Every Outputs member must contain a Value object")
 		}
-		if err := t.checkCondition(output.Condition); err != nil {
-			return fmt.Errorf("output %s: %w", id, err)
+		if _, ok := t.Conditions[output.Condition]; output.Condition != "" && !ok {
+			return formatError("Unresolved condition dependency %s in the Outputs block of the template", output.Condition)
+		}
+		if err := inOutputs.visit([]any{output.Value, output.Export.Name}); err != nil {
+			return err
 		}
 	}
-	_, err := t.order()
-	return err
+	if err := unresolved(inResources.missing, "Resources", "Template format error: "); err != nil {
+		return err
+	}
+	return unresolved(inOutputs.missing, "Outputs", "Template format error: ")
 }
 
-func (t *Template) checkResource(id string) error {
+// unresolved refuses references to what is not there.
+func unresolved(missing []string, block, prefix string) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	slices.Sort(missing)
+	return fmt.Errorf("%sUnresolved resource dependencies [%s] in the %s block of the template", prefix, strings.Join(slices.Compact(missing), ", "), block)
+}
+
+func (t *Template) checkResource(id string, found *references) error {
 	r := t.Resources[id]
-	if !logicalID.MatchString(id) {
-		return errors.New("a logical id has letters and digits only, at most 255")
-	}
-	if r.Type == "" {
-		return errors.New("it has no Type")
-	}
 	switch {
+	case r.Type == "":
+		return formatError("[/Resources/%s] Every Resources object must contain a Type member.", id)
 	case r.DeletionPolicy == "Snapshot":
-		return fmt.Errorf("resource type %s does not support deletion policy Snapshot", r.Type)
+		return formatError("resource type %s does not support deletion policy Snapshot", r.Type)
 	case !slices.Contains(deletionPolicies, r.DeletionPolicy):
-		return fmt.Errorf("DeletionPolicy %q is not one of Delete, Retain, RetainExceptOnCreate, Snapshot", r.DeletionPolicy)
+		return formatError("Unrecognized DeletionPolicy %s for resource %s", r.DeletionPolicy, id)
 	case !slices.Contains(replacePolicies, r.UpdateReplacePolicy):
-		return fmt.Errorf("UpdateReplacePolicy %q is not one of Delete, Retain, Snapshot", r.UpdateReplacePolicy)
+		return formatError("Unrecognized UpdateReplacePolicy %s for resource %s", r.UpdateReplacePolicy, id)
 	}
 	for _, dependency := range r.DependsOn {
 		if _, ok := t.Resources[dependency]; !ok {
-			return fmt.Errorf("DependsOn names %q, which the template does not have", dependency)
+			found.missing = append(found.missing, dependency)
 		}
 	}
-	if err := t.checkCondition(r.Condition); err != nil {
-		return err
+	if _, ok := t.Conditions[r.Condition]; r.Condition != "" && !ok {
+		return formatError("Unresolved condition dependency %s in the Resources block of the template", r.Condition)
 	}
-	return t.checkReferences(r.Properties)
-}
-
-func (t *Template) checkCondition(name string) error {
-	if _, ok := t.Conditions[name]; name != "" && !ok {
-		return fmt.Errorf("condition %q is not in the template", name)
-	}
-	return nil
+	return found.visit(r.Properties)
 }
 
 // checkConditions refuses conditions that need themselves.
@@ -245,12 +502,16 @@ func (t *Template) checkConditions() error {
 					continue
 				}
 				if slices.Contains(path, name) {
-					return fmt.Errorf("condition %s needs itself: %v", name, append(path, name))
+					return formatError("Circular dependency between conditions: [%s]", strings.Join(append(path, name), ", "))
 				}
 				if checked[name] {
 					continue
 				}
-				if err := visit(t.Conditions[name], append(slices.Clip(path), name)); err != nil {
+				definition, ok := t.Conditions[name]
+				if !ok {
+					return formatError("Unresolved condition dependency %s in the Conditions block of the template", name)
+				}
+				if err := visit(definition, append(slices.Clip(path), name)); err != nil {
 					return err
 				}
 				checked[name] = true
@@ -266,35 +527,19 @@ func (t *Template) checkConditions() error {
 	return nil
 }
 
-// checkReferences makes sure that every reference in v has a target.
-func (t *Template) checkReferences(v any) error {
-	return references(v, func(name string) error {
-		_, isParameter := t.Parameters[name]
-		_, isResource := t.Resources[name]
-		if isParameter || isResource || isPseudoParameter(name) {
-			return nil
-		}
-		return fmt.Errorf("unresolved reference to %q: the template has no such resource or parameter", name)
-	})
-}
-
 // dependencies are the resources that one resource needs: its DependsOn and
 // whatever its properties refer to.
 func (t *Template) dependencies(id string) []string {
 	r := t.Resources[id]
-	found := slices.Clone([]string(r.DependsOn))
-	_ = references(r.Properties, func(name string) error { // the walk itself cannot fail on a checked template
-		if _, ok := t.Resources[name]; ok {
-			found = append(found, name)
-		}
-		return nil
-	})
-	slices.Sort(found)
-	return slices.Compact(found)
+	found := references{template: t}
+	_ = found.visit(r.Properties) // the walk cannot fail on a checked template
+	all := append(slices.Clone([]string(r.DependsOn)), found.resources...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
-// order sorts the resources so that each comes after what it depends on.
-func (t *Template) order() ([]string, error) {
+// sort sorts the resources so that each comes after what it depends on.
+func (t *Template) sort() ([]string, error) {
 	const visiting, done = 1, 2
 	state := map[string]int{}
 	var sorted, path []string
@@ -304,8 +549,8 @@ func (t *Template) order() ([]string, error) {
 		case done:
 			return nil
 		case visiting:
-			cycle := append(path[slices.Index(path, id):], id)
-			return fmt.Errorf("circular dependency between resources: %v", cycle)
+			cycle := slices.Sorted(slices.Values(path[slices.Index(path, id):]))
+			return fmt.Errorf("Circular dependency between resources: [%s]", strings.Join(cycle, ", ")) //nolint:staticcheck // AWS's words
 		}
 		state[id] = visiting
 		path = append(path, id)

@@ -1,33 +1,28 @@
 package cloudformation
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// toJSON returns a template as JSON. JSON itself is returned as it is; YAML may
-// use the short forms of the intrinsic functions. Aliases and anchors are not
-// part of what CloudFormation reads (user guide, "CloudFormation template formats").
-func toJSON(body []byte) ([]byte, error) {
-	if trimmed := bytes.TrimSpace(body); len(trimmed) > 0 && trimmed[0] == '{' {
-		return body, nil
-	}
+// readYAML reads a template in YAML, which may use the short forms of the intrinsic
+// functions. Aliases and anchors are not part of what CloudFormation reads (user
+// guide, "CloudFormation template formats").
+func readYAML(body []byte) (any, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(body, &document); err != nil {
-		return nil, fmt.Errorf("template is not valid: %w", err)
+		return nil, formatError("YAML not well-formed.")
 	}
 	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 || document.Content[0].Kind != yaml.MappingNode {
-		return nil, errors.New("template is not valid: it must be an object")
+		return nil, formatError("unsupported structure.")
 	}
 	value, err := fromYAML(document.Content[0], 0)
 	if err != nil {
-		return nil, fmt.Errorf("template is not valid: %w", err)
+		return nil, formatError("%w", err)
 	}
-	return json.Marshal(value)
+	return value, nil
 }
 
 func fromYAML(n *yaml.Node, depth int) (any, error) {

@@ -2,10 +2,12 @@ package resources
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
 	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/cloudwatch"
 )
 
@@ -92,4 +94,15 @@ func (h alarm) put(name string, r request, p alarmProperties) (result, error) {
 		return result{}, err
 	}
 	return result{PhysicalID: name, Attributes: map[string]any{"Arn": h.account.ARN("cloudwatch", "alarm:"+name)}}, h.cloudwatch.PutAlarm(in)
+}
+
+func (h alarm) drift(r request, p alarmProperties) (cloudformation.Drift, error) {
+	wanted, err := p.input(r.PhysicalID, r)
+	for _, a := range h.cloudwatch.Alarms() {
+		if a.Name == r.PhysicalID {
+			a.Tags = wanted.Tags
+			return driftOf(err, reflect.DeepEqual(raw(a.AlarmInput), raw(wanted)))
+		}
+	}
+	return cloudformation.Deleted, err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/cloudwatch"
 )
 
@@ -37,4 +38,9 @@ func (h dashboard) put(name string, r request, p dashboardProperties) (result, e
 	}
 	h.cloudwatch.PutDashboard(name, p.DashboardBody, p.Tags.with(r.Tags))
 	return result{PhysicalID: name}, nil
+}
+
+func (h dashboard) drift(r request, p dashboardProperties) (cloudformation.Drift, error) {
+	now, err := h.cloudwatch.GetDashboard(r.PhysicalID)
+	return driftOf(err, now.Body == p.DashboardBody)
 }

@@ -76,8 +76,8 @@ func (d *decoder) decode(path string, v any, to reflect.Value) {
 	case reflect.TypeFor[document]():
 		d.document(path, v, to)
 		return
-	case reflect.TypeFor[json.RawMessage](), reflect.TypeFor[any]():
-		to.Set(reflect.ValueOf(raw(v, to.Type())))
+	case reflect.TypeFor[any]():
+		to.Set(reflect.ValueOf(v))
 		return
 	}
 	ok := true
@@ -147,7 +147,7 @@ func (d *decoder) entries(path string, object map[string]any, to reflect.Value) 
 func (d *decoder) document(path string, v any, to reflect.Value) {
 	switch v := v.(type) {
 	case map[string]any:
-		to.SetString(string(raw(v, reflect.TypeFor[json.RawMessage]()).(json.RawMessage)))
+		to.SetString(raw(v))
 	case string:
 		var b bytes.Buffer
 		if json.Compact(&b, []byte(v)) != nil || b.Len() == 0 || b.Bytes()[0] != '{' {
@@ -160,16 +160,13 @@ func (d *decoder) document(path string, v any, to reflect.Value) {
 	}
 }
 
-// raw is a value as it is, or as JSON.
-func raw(v any, as reflect.Type) any {
-	if as != reflect.TypeFor[json.RawMessage]() {
-		return v
-	}
+// raw is a value as JSON.
+func raw(v any) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	_ = e.Encode(v) // it came from JSON
-	return json.RawMessage(bytes.TrimSpace(b.Bytes()))
+	return strings.TrimSpace(b.String())
 }
 
 // setScalar sets text, a number or a Boolean from whichever of these v is.

@@ -1,6 +1,9 @@
 package resources
 
-import "lastwill/internal/localaws/ecr"
+import (
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/ecr"
+)
 
 // repositoryProperties: cdk bootstrap makes a repository, for images that lastwill
 // does not have.
@@ -26,4 +29,8 @@ func (h repository) update(r request, _, _ repositoryProperties) (result, error)
 func (h repository) remove(r request, _ repositoryProperties) error {
 	h.ecr.Delete(r.PhysicalID)
 	return nil
+}
+
+func (h repository) drift(r request, _ repositoryProperties) (cloudformation.Drift, error) {
+	return driftIn(h.ecr.Repositories(), r.PhysicalID, nil)
 }

@@ -1,6 +1,9 @@
 package resources
 
-import "lastwill/internal/localaws/iam"
+import (
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iam"
+)
 
 type rolePolicyProperties struct {
 	PolicyDocument document `cfn:"required"`
@@ -26,4 +29,14 @@ func (h rolePolicy) remove(_ request, p rolePolicyProperties) error {
 		}
 	}
 	return nil
+}
+
+func (h rolePolicy) drift(_ request, p rolePolicyProperties) (cloudformation.Drift, error) {
+	for _, name := range p.Roles {
+		role, err := h.iam.GetRole(name)
+		if drift, err := driftOf(err, role.Policies[p.PolicyName] == string(p.PolicyDocument)); drift != "" || err != nil {
+			return drift, err
+		}
+	}
+	return "", nil
 }

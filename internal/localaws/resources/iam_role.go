@@ -3,6 +3,7 @@ package resources
 import (
 	"errors"
 
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iam"
 )
 
@@ -80,4 +81,13 @@ func (h role) deletePolicies(name string, p roleProperties) error {
 
 func (role) result(r iam.Role) result {
 	return result{PhysicalID: r.Name, Attributes: map[string]any{"Arn": r.ARN, "RoleId": r.ID}}
+}
+
+func (h role) drift(r request, p roleProperties) (cloudformation.Drift, error) {
+	now, err := h.iam.GetRole(r.PhysicalID)
+	same := now.TrustPolicy == string(p.AssumeRolePolicyDocument)
+	for _, inline := range p.Policies {
+		same = same && now.Policies[inline.PolicyName] == string(inline.PolicyDocument)
+	}
+	return driftOf(err, same)
 }

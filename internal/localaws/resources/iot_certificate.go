@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
 )
 
@@ -61,4 +62,9 @@ func (h certificate) remove(r request, _ certificateProperties) error {
 
 func (certificate) result(c iot.Certificate) result {
 	return result{PhysicalID: c.ID, Attributes: map[string]any{"Arn": c.ARN, "Id": c.ID}}
+}
+
+func (h certificate) drift(r request, p certificateProperties) (cloudformation.Drift, error) {
+	c, err := h.iot.DescribeCertificate(r.PhysicalID)
+	return driftOf(err, c.Status == p.Status)
 }

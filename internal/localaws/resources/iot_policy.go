@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/iot"
 )
 
@@ -86,4 +87,9 @@ func (h iotPolicy) remove(r request, _ iotPolicyProperties) error {
 
 func (iotPolicy) result(p iot.Policy) result {
 	return result{PhysicalID: p.Name, Attributes: map[string]any{"Arn": p.ARN, "Id": p.Name}}
+}
+
+func (h iotPolicy) drift(r request, p iotPolicyProperties) (cloudformation.Drift, error) {
+	now, err := h.iot.GetPolicy(r.PhysicalID)
+	return driftOf(err, now.Document == string(p.PolicyDocument))
 }

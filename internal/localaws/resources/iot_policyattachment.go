@@ -1,6 +1,9 @@
 package resources
 
-import "lastwill/internal/localaws/iot"
+import (
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iot"
+)
 
 type policyAttachmentProperties struct {
 	PolicyName string `cfn:"required"`
@@ -15,4 +18,9 @@ func (h policyAttachment) create(r request, p policyAttachmentProperties) (resul
 
 func (h policyAttachment) remove(_ request, p policyAttachmentProperties) error {
 	return gone(h.iot.DetachPolicy(p.PolicyName, p.Principal))
+}
+
+func (h policyAttachment) drift(_ request, p policyAttachmentProperties) (cloudformation.Drift, error) {
+	targets, err := h.iot.ListTargetsForPolicy(p.PolicyName)
+	return driftIn(targets, p.Principal, err)
 }

@@ -1,6 +1,11 @@
 package resources
 
-import "lastwill/internal/localaws/iot"
+import (
+	"maps"
+
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iot"
+)
 
 type thingProperties struct {
 	ThingName        string `cfn:"immutable"`
@@ -29,4 +34,9 @@ func (h thing) remove(r request, _ thingProperties) error {
 
 func (thing) result(t iot.Thing) result {
 	return result{PhysicalID: t.Name, Attributes: map[string]any{"Arn": t.ARN, "Id": t.ID}}
+}
+
+func (h thing) drift(r request, p thingProperties) (cloudformation.Drift, error) {
+	t, err := h.iot.DescribeThing(r.PhysicalID)
+	return driftOf(err, maps.Equal(t.Attributes, p.AttributePayload.Attributes))
 }

@@ -1,6 +1,9 @@
 package resources
 
-import "lastwill/internal/localaws/iot"
+import (
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iot"
+)
 
 type thingAttachmentProperties struct {
 	ThingName string `cfn:"required"`
@@ -15,4 +18,9 @@ func (h thingAttachment) create(r request, p thingAttachmentProperties) (result,
 
 func (h thingAttachment) remove(_ request, p thingAttachmentProperties) error {
 	return gone(h.iot.DetachThingPrincipal(p.ThingName, p.Principal))
+}
+
+func (h thingAttachment) drift(_ request, p thingAttachmentProperties) (cloudformation.Drift, error) {
+	principals, err := h.iot.ListThingPrincipals(p.ThingName)
+	return driftIn(principals, p.Principal, err)
 }

@@ -1,6 +1,11 @@
 package resources
 
-import "lastwill/internal/localaws/iot"
+import (
+	"reflect"
+
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/iot"
+)
 
 type topicRuleProperties struct {
 	RuleName         string               `cfn:"immutable"`
@@ -32,4 +37,15 @@ func (h topicRule) remove(r request, _ topicRuleProperties) error {
 
 func (topicRule) result(r iot.TopicRule) result {
 	return result{PhysicalID: r.Name, Attributes: map[string]any{"Arn": r.ARN}}
+}
+
+// drift looks the rule up in the list: to ask for one that is gone is an
+// UnauthorizedException.
+func (h topicRule) drift(r request, p topicRuleProperties) (cloudformation.Drift, error) {
+	for _, rule := range h.iot.ListTopicRules() {
+		if rule.Name == r.PhysicalID {
+			return driftOf(nil, reflect.DeepEqual(rule.Payload, p.TopicRulePayload))
+		}
+	}
+	return cloudformation.Deleted, nil
 }

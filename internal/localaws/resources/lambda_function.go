@@ -3,6 +3,7 @@ package resources
 import (
 	"time"
 
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/lambda"
 )
 
@@ -52,4 +53,9 @@ func (h function) remove(r request, _ functionProperties) error {
 
 func (function) result(f lambda.Function) result {
 	return result{PhysicalID: f.Name, Attributes: map[string]any{"Arn": f.ARN}}
+}
+
+func (h function) drift(r request, _ functionProperties) (cloudformation.Drift, error) {
+	_, err := h.lambda.Get(r.PhysicalID)
+	return driftOf(err, true)
 }

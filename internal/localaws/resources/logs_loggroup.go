@@ -1,6 +1,9 @@
 package resources
 
-import "lastwill/internal/localaws/logs"
+import (
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/logs"
+)
 
 type logGroupProperties struct {
 	LogGroupName    string `cfn:"immutable"`
@@ -26,4 +29,13 @@ func (h logGroup) remove(r request, _ logGroupProperties) error {
 
 func (logGroup) result(g logs.Group) result {
 	return result{PhysicalID: g.Name, Attributes: map[string]any{"Arn": g.ARN + ":*"}}
+}
+
+func (h logGroup) drift(r request, p logGroupProperties) (cloudformation.Drift, error) {
+	for _, g := range h.logs.Groups() {
+		if g.Name == r.PhysicalID {
+			return driftOf(nil, g.RetentionInDays == p.RetentionInDays)
+		}
+	}
+	return cloudformation.Deleted, nil
 }

@@ -11,6 +11,7 @@ package resources
 import (
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 
 	"lastwill/internal/localaws/awsapi"
@@ -85,6 +86,11 @@ type updater[P any] interface {
 	update(r request, p, before P) (result, error)
 }
 
+// A drifter tells what became of them behind CloudFormation's back.
+type drifter[P any] interface {
+	drift(r request, p P) (cloudformation.Drift, error)
+}
+
 // of makes a resource type of a handler.
 func of[P any](h handler[P]) cloudformation.Type {
 	t := cloudformation.Type{
@@ -117,7 +123,35 @@ func of[P any](h handler[P]) cloudformation.Type {
 			return u.update(r, p, before)
 		}
 	}
+	if d, ok := h.(drifter[P]); ok {
+		t.Drift = func(r request) (cloudformation.Drift, error) {
+			p, err := decode[P](r.Properties)
+			if err != nil {
+				return "", err
+			}
+			return d.drift(r, p)
+		}
+	}
 	return t
+}
+
+// driftOf is that of a resource that was asked for: gone, or the same or not.
+func driftOf(err error, same bool) (cloudformation.Drift, error) {
+	switch {
+	case err != nil && gone(err) == nil:
+		return cloudformation.Deleted, nil
+	case err != nil || same:
+		return "", err
+	}
+	return cloudformation.Modified, nil
+}
+
+// driftIn is that of a resource which is either on a list or gone.
+func driftIn(list []string, name string, err error) (cloudformation.Drift, error) {
+	if err == nil && !slices.Contains(list, name) {
+		return cloudformation.Deleted, nil
+	}
+	return driftOf(err, true)
 }
 
 // gone takes "it does not exist" for success: a deletion wants nothing else.
@@ -125,7 +159,7 @@ func gone(err error) error {
 	var e *awsapi.Error
 	if errors.As(err, &e) {
 		switch e.Code {
-		case "ResourceNotFoundException", "NoSuchEntity", "NotFound", "NotFoundException", "ResourceNotFound", "DashboardNotFoundError":
+		case "ResourceNotFoundException", "NoSuchEntity", "NotFound", "NotFoundException", "ResourceNotFound", "DashboardNotFoundError", "ParameterNotFound":
 			return nil
 		}
 	}

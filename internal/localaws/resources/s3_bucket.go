@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/s3"
 )
 
@@ -48,4 +49,8 @@ func (h bucket) result(name string) result {
 		"Arn": "arn:aws:s3:::" + name, "DomainName": name + ".s3.amazonaws.com",
 		"RegionalDomainName": name + ".s3." + h.account.Region + ".amazonaws.com",
 	}}
+}
+
+func (h bucket) drift(r request, _ bucketProperties) (cloudformation.Drift, error) {
+	return driftIn(h.s3.Buckets(), r.PhysicalID, nil)
 }

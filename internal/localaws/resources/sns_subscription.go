@@ -35,3 +35,8 @@ func (h subscription) remove(r request, _ subscriptionProperties) error {
 	}
 	return gone(h.sns.Unsubscribe(r.PhysicalID))
 }
+
+func (h subscription) drift(r request, _ subscriptionProperties) (cloudformation.Drift, error) {
+	_, err := h.sns.GetSubscriptionAttributes(r.PhysicalID)
+	return driftOf(err, true)
+}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"lastwill/internal/localaws/awsapi"
+	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/sns"
 )
 
@@ -42,4 +43,9 @@ func (h topic) result(arn string) result {
 	return result{PhysicalID: arn, Attributes: map[string]any{
 		"TopicArn": arn, "TopicName": strings.TrimPrefix(arn, h.account.ARN("sns", "")),
 	}}
+}
+
+func (h topic) drift(r request, p topicProperties) (cloudformation.Drift, error) {
+	now, err := h.sns.GetTopicAttributes(r.PhysicalID)
+	return driftOf(err, now["DisplayName"] == p.DisplayName)
 }

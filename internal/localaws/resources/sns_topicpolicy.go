@@ -1,6 +1,9 @@
 package resources
 
-import "lastwill/internal/localaws/sns"
+import (
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/sns"
+)
 
 type topicPolicyProperties struct {
 	PolicyDocument document `cfn:"required"`
@@ -39,4 +42,14 @@ func (h topicPolicy) set(r request, p topicPolicyProperties) (result, error) {
 		}
 	}
 	return result{PhysicalID: r.PhysicalID, Attributes: map[string]any{"Id": r.PhysicalID}}, nil
+}
+
+func (h topicPolicy) drift(_ request, p topicPolicyProperties) (cloudformation.Drift, error) {
+	for _, topic := range p.Topics {
+		now, err := h.sns.GetTopicAttributes(topic)
+		if drift, err := driftOf(err, now["Policy"] == string(p.PolicyDocument)); drift != "" || err != nil {
+			return drift, err
+		}
+	}
+	return "", nil
 }

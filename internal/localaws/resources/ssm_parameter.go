@@ -1,6 +1,9 @@
 package resources
 
-import "lastwill/internal/localaws/ssm"
+import (
+	"lastwill/internal/localaws/cloudformation"
+	"lastwill/internal/localaws/ssm"
+)
 
 type parameterProperties struct {
 	Name  string `cfn:"immutable"`
@@ -30,4 +33,9 @@ func (h parameter) remove(r request, _ parameterProperties) error {
 func (h parameter) put(name, value string) result {
 	h.ssm.Put(name, value)
 	return result{PhysicalID: name, Attributes: map[string]any{"Type": "String", "Value": value}}
+}
+
+func (h parameter) drift(r request, p parameterProperties) (cloudformation.Drift, error) {
+	value, err := h.ssm.Get(r.PhysicalID)
+	return driftOf(err, value == p.Value)
 }
