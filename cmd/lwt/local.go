@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -28,6 +29,10 @@ import (
 	localpage "lastwill/internal/page/local"
 	"lastwill/internal/wsconn"
 )
+
+// closeLimit is how long deployments, functions and mails may take to end; a second
+// signal ends them at once.
+const closeLimit = 30 * time.Second
 
 const localUsage = `lwt local is a local AWS endpoint for the stack: cdk bootstrap, deploy, diff and
 destroy, the aws CLI, devices and e-mails work against it, without an account.
@@ -93,7 +98,9 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 	}
 	<-ctx.Done()
 	fmt.Fprintln(s.Out, "\nshutting down")
-	closing, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	again, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	closing, cancel := context.WithTimeout(again, closeLimit)
 	defer cancel()
 	return server.Close(closing)
 }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -52,6 +53,25 @@ func serveCustomResource() {
 		case "exit":
 			os.Exit(1)
 		case "hang":
+			select {}
+		case "hang with a child":
+			child := exec.CommandContext(ctx, "sleep", "600")
+			if err := child.Start(); err != nil {
+				return "custom", nil, err
+			}
+			ask := fmt.Sprintf("%s?pids=%d,%d", e.ResourceProperties["Ask"], os.Getpid(), child.Process.Pid)
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, ask, nil)
+			if err != nil {
+				return "custom", nil, err
+			}
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				return "custom", nil, err
+			}
+			_ = answer.Body.Close()
+			if answer.StatusCode != http.StatusOK {
+				return "custom", nil, child.Process.Kill()
+			}
 			select {}
 		case "move":
 			return "another", nil, nil

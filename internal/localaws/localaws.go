@@ -96,6 +96,7 @@ type Server struct {
 
 	log      *slog.Logger
 	keys     *api.Keys
+	api      *api.Handler
 	listener net.Listener
 	mailer   *mail.Mailer
 	http     *http.Server
@@ -217,7 +218,7 @@ func (s *Server) serve(page func(*Server) http.Handler) {
 	if page != nil {
 		own.Handle("/_lwt/", page(s))
 	}
-	aws := api.New(api.Services{
+	s.api = api.New(api.Services{
 		Account: Account, Keys: s.keys,
 		IAM: s.IAM, SSM: s.SSM, S3: s.S3, CloudFormation: s.CloudFormation, IoT: s.IoT, Lambda: s.Lambda, Logs: s.Logs, SNS: s.SNS, SQS: s.SQS, CloudWatch: s.CloudWatch,
 	})
@@ -227,7 +228,7 @@ func (s *Server) serve(page func(*Server) http.Handler) {
 				own.ServeHTTP(w, r)
 				return
 			}
-			aws.ServeHTTP(w, r)
+			s.api.ServeHTTP(w, r)
 		})),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 64 << 10,
@@ -245,13 +246,20 @@ func (s *Server) Closing() <-chan struct{} { return s.closing }
 // Flush returns when every e-mail under way is delivered.
 func (s *Server) Flush(ctx context.Context) error { return s.mailer.Flush(ctx) }
 
-// Close takes no more requests, lets deployments and mails under way end, closes
-// all ports and saves the state. Further calls do nothing.
+// Close takes no more requests, lets deployments, functions and mails under way end,
+// closes all ports and saves the state. What has not ended with ctx is ended then: a
+// deployment goes on after a restart with the same data folder. Further calls do nothing.
 func (s *Server) Close(ctx context.Context) error {
 	s.closed.Do(func() { close(s.closing) })
 	var errs []error
 	if s.http != nil {
-		s.CloudFormation.Wait() // a function of a custom resource needs the endpoint
+		if err := s.CloudFormation.Wait(ctx); err != nil { // a function of a custom resource needs the endpoint
+			errs = append(errs, err, s.save())
+			s.state.freeze() // the deployment goes on from here
+		}
+	}
+	if s.Lambda != nil {
+		s.Lambda.Stop()
 	}
 	if s.SQS != nil {
 		s.SQS.Stop() // who waits for messages would keep the server up
@@ -261,8 +269,8 @@ func (s *Server) Close(ctx context.Context) error {
 	} else if s.listener != nil {
 		errs = append(errs, s.listener.Close())
 	}
-	if s.CloudFormation != nil {
-		s.CloudFormation.Wait()
+	if s.CloudFormation != nil && ctx.Err() == nil {
+		errs = append(errs, s.CloudFormation.Wait(ctx)) // of a request under way
 	}
 	if s.IoT != nil {
 		errs = append(errs, s.IoT.Close())

@@ -1,18 +1,25 @@
 package localaws
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"lastwill/internal/atomicfile"
+	"lastwill/internal/localaws/awsapi"
 	"lastwill/internal/localaws/cloudformation"
 	"lastwill/internal/localaws/cloudwatch"
 	"lastwill/internal/localaws/ecr"
@@ -41,6 +48,9 @@ type state struct {
 
 	saving sync.Mutex // one save at a time
 	last   []byte
+	frozen bool
+	// unsaved is true since a save failed.
+	unsaved atomic.Bool
 	// changed wakes the saver; a save that is due needs no second wake.
 	changed chan struct{}
 	done    chan struct{}
@@ -92,15 +102,33 @@ func (s *Server) load() error {
 	if err != nil {
 		return err
 	}
-	d := s.document()
-	if err := json.Unmarshal(kept, &d); err != nil {
-		return fmt.Errorf("%s is damaged: %w; move the folder away to begin anew", s.state.file, err)
-	}
-	if d.Version != formatVersion {
-		return fmt.Errorf("%s has format %d, this program reads %d: use the program that wrote it, or another folder", s.state.file, d.Version, formatVersion)
+	if err := s.restore(kept); err != nil {
+		return fmt.Errorf("%s is damaged: %w; move the folder away to start with an empty one", s.state.file, err)
 	}
 	s.state.last = kept
 	return nil
+}
+
+// restore reads a saved state, which has all services.
+func (s *Server) restore(kept []byte) error {
+	var parts map[string]json.RawMessage
+	if err := json.Unmarshal(kept, &parts); err != nil {
+		return err
+	}
+	var version int
+	if err := json.Unmarshal(parts["Version"], &version); err != nil {
+		return errors.New("it has no version")
+	}
+	if version != formatVersion {
+		return fmt.Errorf("it has format %d, this program reads %d: use the program that wrote it", version, formatVersion)
+	}
+	d := s.document()
+	for field := range reflect.TypeFor[document]().Fields() {
+		if _, ok := parts[field.Name]; !ok {
+			return fmt.Errorf("%s is missing", field.Name)
+		}
+	}
+	return json.Unmarshal(kept, &d)
 }
 
 // save writes the state if it has changed. When it returns, all that was done
@@ -117,14 +145,23 @@ func (s *Server) save() error {
 	if err != nil {
 		return fmt.Errorf("save the state: %w", err)
 	}
-	if bytes.Equal(b, s.state.last) {
+	if bytes.Equal(b, s.state.last) || s.state.frozen {
 		return nil
 	}
-	if err := atomicfile.Write(s.state.file, b); err != nil {
+	err = atomicfile.Write(s.state.file, b)
+	s.state.unsaved.Store(err != nil)
+	if err != nil {
 		return fmt.Errorf("save the state: %w", err)
 	}
 	s.state.last = b
 	return nil
+}
+
+// freeze keeps what is saved as it is.
+func (st *state) freeze() {
+	st.saving.Lock()
+	defer st.saving.Unlock()
+	st.frozen = true
 }
 
 // keepSaving saves what happens outside of requests: the steps of deployments.
@@ -168,23 +205,59 @@ func (s *Server) durable(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		answer := &heldAnswer{header: w.Header(), status: http.StatusOK}
+		if s.state.unsaved.Load() { // so nothing is done that would be lost
+			if err := s.save(); err != nil {
+				s.api.Fail(w, r, notSaved("nothing was done: the state cannot be saved", err))
+				return
+			}
+		}
+		answer := &heldAnswer{header: http.Header{}, status: http.StatusOK}
 		next.ServeHTTP(answer, r)
 		if err := s.save(); err != nil {
 			s.log.Error("state not saved", "error", err)
-			http.Error(w, "the change is made but could not be saved: "+err.Error(), http.StatusInternalServerError)
+			s.api.Fail(w, r, notSaved("it was done, but the state cannot be saved", err))
 			return
 		}
+		maps.Copy(w.Header(), answer.header)
 		w.WriteHeader(answer.status)
 		_, _ = w.Write(answer.body.Bytes()) // the client is gone; there is nobody to tell
 	})
 }
 
-// onlyReads is false for GET where it may change something: confirmation links,
-// and AWS's Query protocol, which has its operation in the query.
+// notSaved has a status on which no SDK tries again: a change would be made twice.
+func notSaved(what string, err error) error {
+	return &awsapi.Error{Code: "StateNotSaved", Status: http.StatusConflict, Message: fmt.Sprintf("%s: %v; make room on the disk", what, err)}
+}
+
+var (
+	// readAction is an operation of the Query protocol that changes nothing, readTarget
+	// one of the JSON protocol or of RPC v2.
+	readAction = regexp.MustCompile(`(?:^|&)Action=(?:Describe|Get|List|AssumeRole\b)`)
+	readTarget = regexp.MustCompile(`(?:\.|/operation/)(?:Describe|Filter|Get|List)\w*$`)
+)
+
+// onlyReads reports whether a request changes nothing. The links in mails change
+// something although they are followed with GET.
 func onlyReads(r *http.Request) bool {
-	changes := strings.HasPrefix(r.URL.Path, sns.LinkPath) || strings.Contains(r.URL.RawQuery, "Action=")
-	return r.Method == http.MethodHead || r.Method == http.MethodGet && !changes
+	switch {
+	case strings.HasPrefix(r.URL.Path, sns.LinkPath):
+		return false
+	case strings.Contains(r.URL.RawQuery, "Action="):
+		return readAction.MatchString(r.URL.RawQuery)
+	case r.Method == http.MethodHead, r.Method == http.MethodGet:
+		return true
+	case readTarget.MatchString(r.Header.Get("X-Amz-Target")), readTarget.MatchString(r.URL.Path), strings.HasPrefix(r.URL.Path, "/policy-targets/"):
+		return true
+	case !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
+		return false
+	}
+	body := bufio.NewReaderSize(r.Body, 4096)
+	start, _ := body.Peek(1024) // SDKs write the action first
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, r.Body}
+	return readAction.Match(start)
 }
 
 // heldAnswer keeps an answer until it may be given.

@@ -3,6 +3,8 @@ package localaws
 import (
 	"encoding/json"
 	"net/http"
+
+	"lastwill/internal/localaws/loopback"
 )
 
 // StatusPath answers with a Status, so that a command finds a running endpoint.
@@ -33,7 +35,11 @@ func (s *Server) Status() Status {
 	return status
 }
 
-func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
+	if !loopback.Host(r.Host) {
+		http.Error(w, "this endpoint answers to 127.0.0.1 and localhost only", http.StatusForbidden)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(s.Status()) // the client is gone; there is nobody to tell
 }

@@ -126,8 +126,8 @@ type nothing struct{}
 
 // New returns the handler of all requests to AWS's APIs. It must get the path as
 // it was sent: an http.ServeMux before it would clean it.
-func New(s Services) http.Handler {
-	return &handler{keys: s.Keys, iam: s.IAM, account: s.Account, large: make(chan struct{}, largeBodies), fronts: map[string]front{
+func New(s Services) *Handler {
+	return &Handler{keys: s.Keys, iam: s.IAM, account: s.Account, large: make(chan struct{}, largeBodies), fronts: map[string]front{
 		"sts": stsFront(s),
 		"iam": iamFront(s),
 		"ssm": ssmFront(s),
@@ -147,7 +147,8 @@ func New(s Services) http.Handler {
 	}}
 }
 
-type handler struct {
+// A Handler answers all requests to AWS's APIs.
+type Handler struct {
 	keys    *Keys
 	iam     *iam.Service
 	account awsapi.Account
@@ -155,7 +156,7 @@ type handler struct {
 	fronts  map[string]front // by the service's name in the credential scope
 }
 
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r, id: awsapi.NewID()}
 	f := h.front(c)
 	if err := h.serve(w, c, f); err != nil {
@@ -163,7 +164,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *handler) serve(w http.ResponseWriter, c *call, f front) (err error) {
+// Fail answers a request with an error, in the form of the protocol that it came in.
+func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	c := &call{Request: r, id: awsapi.NewID()}
+	f := h.front(c)
+	f.fail(w, c, asError(err, f))
+}
+
+func (h *Handler) serve(w http.ResponseWriter, c *call, f front) (err error) {
 	if err := checkOrigin(c.Request); err != nil {
 		return err
 	}
@@ -190,7 +198,7 @@ func (h *handler) serve(w http.ResponseWriter, c *call, f front) (err error) {
 }
 
 // front finds the service that a request is for: the one it is signed for.
-func (h *handler) front(c *call) front {
+func (h *Handler) front(c *call) front {
 	scope := scopeOf(c.Request)
 	if f, ok := h.fronts[scope]; ok {
 		return f
@@ -209,7 +217,7 @@ func (h *handler) front(c *call) front {
 
 // unsignedFront finds out which of the REST protocols shall refuse a request that
 // is not signed: IoT's for its paths, else S3's.
-func (h *handler) unsignedFront(c *call) front {
+func (h *Handler) unsignedFront(c *call) front {
 	for _, f := range h.fronts {
 		if rest, ok := f.(restFront); ok {
 			if found, _ := rest.find(c.Method, c.URL.EscapedPath()); found != nil {

@@ -131,7 +131,7 @@ func (a cloudformationAPI) template(body, address string) ([]byte, error) {
 		bucket, key, _ = strings.Cut(key, "/")
 	}
 	content, err := a.objects.Object(bucket, key)
-	local := net.ParseIP(u.Hostname()).IsLoopback() || strings.HasSuffix(u.Hostname(), "localhost") || strings.Contains(u.Hostname(), "s3")
+	local := net.ParseIP(u.Hostname()).IsLoopback() || strings.HasSuffix(u.Hostname(), "localhost") || strings.HasPrefix(u.Hostname(), "s3.") || strings.Contains(u.Hostname(), ".s3.")
 	switch {
 	case !local:
 		return nil, awsapi.Errorf("ValidationError", "TemplateURL must be a supported URL.")

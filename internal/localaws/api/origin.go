@@ -1,9 +1,9 @@
 package api
 
 import (
-	"net"
 	"net/http"
-	"strings"
+
+	"lastwill/internal/localaws/loopback"
 )
 
 // checkOrigin refuses what a web page in a browser of this machine could have sent.
@@ -11,13 +11,7 @@ import (
 // process here. A page of another site shows in headers that it cannot leave out,
 // or, where its name leads to this machine, in the host.
 func checkOrigin(r *http.Request) error {
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	local := ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
-	if !local || r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+	if !loopback.Host(r.Host) || r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
 		return forbidden("AccessDenied", "this local endpoint takes no requests of web pages, and none for another host than 127.0.0.1 or localhost")
 	}
 	return nil

@@ -249,8 +249,27 @@ func New(o Options) *Service {
 	return &Service{options: o, stacks: map[string]*stack{}}
 }
 
-// Wait returns when no stack operation is under way.
-func (s *Service) Wait() { s.work.Wait() }
+// Wait returns when no stack operation is under way, or ctx ends.
+func (s *Service) Wait(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		s.work.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.stacks {
+		if st.busy() {
+			return fmt.Errorf("stack %s is still %s: %w", st.Name, st.Status, ctx.Err())
+		}
+	}
+	return nil
+}
 
 // Input describes what a stack shall be.
 type Input struct {

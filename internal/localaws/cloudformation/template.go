@@ -145,7 +145,7 @@ var (
 // A formatError is what CloudFormation says of a template that it cannot read, in its
 // words where they are known.
 func formatError(format string, args ...any) error {
-	return fmt.Errorf("Template format error: "+format, args...) //nolint:staticcheck // AWS's words
+	return fmt.Errorf("Template format error: "+format, args...)
 }
 
 // ParseTemplate reads a template in JSON or YAML and checks all of it that can be checked

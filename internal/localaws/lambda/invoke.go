@@ -26,13 +26,15 @@ import (
 // "How Lambda handles errors and retries with asynchronous invocation").
 const attempts = 3
 
+var errStopped = errors.New("this endpoint is shutting down")
+
 // InvokeAsync hands an event to a function until it succeeds, three times at most.
 // All attempts have the same request id. It returns the last failure.
 func (s *Service) InvokeAsync(ctx context.Context, name string, event []byte) error {
 	id := awsapi.NewID()
 	var err error
 	for range attempts {
-		if _, err = s.invoke(ctx, name, id, event); err == nil || ctx.Err() != nil {
+		if _, err = s.invoke(ctx, name, id, event); err == nil || ctx.Err() != nil || s.stopped.Err() != nil {
 			return err
 		}
 	}
@@ -46,6 +48,17 @@ func (s *Service) Invoke(ctx context.Context, name string, event []byte) ([]byte
 }
 
 func (s *Service) invoke(ctx context.Context, name, id string, event []byte) ([]byte, error) {
+	s.mu.Lock()
+	if s.stopped.Err() != nil {
+		s.mu.Unlock()
+		return nil, errStopped
+	}
+	s.running.Add(1)
+	s.mu.Unlock()
+	defer s.running.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.stopped, cancel)()
 	f, err := s.Get(name)
 	if err != nil {
 		return nil, err
@@ -170,6 +183,7 @@ func run(ctx context.Context, f Function, id string, event []byte, dir string, e
 	lines := &lineWriter{line: log}
 	cmd.Stdout, cmd.Stderr = lines, lines
 	cmd.WaitDelay = time.Second // a child of the program may hold its output open
+	endWithChildren(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, exited(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -76,6 +77,10 @@ type Options struct {
 // A Service holds the functions of one account and region.
 type Service struct {
 	options Options
+	// stopped ends all invocations; running are their processes.
+	stopped context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup
 
 	mu        sync.Mutex
 	functions map[string]*Function // by name
@@ -83,7 +88,16 @@ type Service struct {
 
 // New returns a Service without functions.
 func New(o Options) *Service {
-	return &Service{options: o, functions: map[string]*Function{}}
+	stopped, stop := context.WithCancel(context.Background())
+	return &Service{options: o, stopped: stopped, stop: stop, functions: map[string]*Function{}}
+}
+
+// Stop ends all invocations with their processes; none begins any more.
+func (s *Service) Stop() {
+	s.mu.Lock()
+	s.stop()
+	s.mu.Unlock()
+	s.running.Wait()
 }
 
 // Architecture is that of this machine, in Lambda's words.

@@ -4,6 +4,7 @@ package loopback
 import (
 	"fmt"
 	"net"
+	"strings"
 )
 
 // An AddressError is about an address at which nobody can listen here.
@@ -29,4 +30,14 @@ func Listen(address string) (net.Listener, error) {
 		return nil, err // and no interface around a nil listener
 	}
 	return l, nil
+}
+
+// Host reports whether a request's host, with its port or without, is this machine. The
+// page of a name that leads here by trickery shows in it (DNS rebinding).
+func Host(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
