@@ -215,6 +215,28 @@ func TestEachKindIsFoundWithItsCommand(t *testing.T) {
 				},
 			}
 		}},
+		{"a stack that could not be deleted, and what held it", "staging", false, func(a *account) []leftovers.Item {
+			id := a.certificate()
+			a.stack("Lastwill-staging", "lwtThing-staging")
+			check(a.t, a.IoT.AttachThingPrincipal("lwtThing-staging", certificateARN(id)))
+			stack := must[*cloudformation.Stack](a.t)(a.CloudFormation.Describe("Lastwill-staging"))
+			check(a.t, a.CloudFormation.Delete("Lastwill-staging"))
+			if failed, err := a.CloudFormation.Await(deadline(a.t), stack.ID); err == nil || failed.Status != "DELETE_FAILED" {
+				a.t.Fatalf("the stack is %s", failed.Status)
+			}
+			return []leftovers.Item{
+				{"stack", "Lastwill-staging", "DELETE_FAILED", "npx cdk destroy --force -c environment=staging"},
+				{
+					"thing's certificate", "lwtThing-staging", "attached is " + certificateARN(id),
+					"aws iot detach-thing-principal --thing-name lwtThing-staging --principal " + certificateARN(id),
+				},
+				{"thing", "lwtThing-staging", "", "aws iot delete-thing --thing-name lwtThing-staging"},
+				{
+					"certificate", id, "ACTIVE",
+					"aws iot update-certificate --certificate-id " + id + " --new-status INACTIVE && aws iot delete-certificate --certificate-id " + id,
+				},
+			}
+		}},
 		{"a policy with its targets and versions", "", false, func(a *account) []leftovers.Item {
 			id, name := a.certificate(), "Lastwill-DevicesPolicy1-ABCDEF012345"
 			a.policy(name, nil)

@@ -79,6 +79,11 @@ func TestUpdates(t *testing.T) {
 			"a",
 		},
 		{
+			"a removed one stays when another change fails", `{"Resources":{"B":{"Type":"Test::Thing","Properties":{"Size":2}}},"Outputs":{"O":{"Value":"none"}}}`,
+			faults{failUpdate: map[string]bool{"B": true}},
+			"UPDATE_ROLLBACK_COMPLETE", nil, "a",
+		},
+		{
 			"what cannot be cleaned up does not fail the update", `{"Resources":{"A":{"Type":"Test::Thing","Properties":{"Name":"a","Size":1}}},"Outputs":{"O":{"Value":{"Ref":"A"}}}}`,
 			faults{failDelete: map[string]bool{"B": true}},
 			"UPDATE_COMPLETE", nil, "a",

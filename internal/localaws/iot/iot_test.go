@@ -403,6 +403,20 @@ func TestTopicRulesMatchAsTheyAre(t *testing.T) {
 	}
 }
 
+// What a rule is tagged with outlives what it does.
+func TestAReplacedRuleKeepsItsTags(t *testing.T) {
+	t.Parallel()
+	s := registry(t)
+	_, err := s.CreateTopicRule("r", TopicRulePayload{SQL: "SELECT * FROM 'a'"}, awsapi.Tags{"team": "fleet"})
+	check(t, err)
+	check(t, s.ReplaceTopicRule("r", TopicRulePayload{SQL: "SELECT * FROM 'b'"}))
+	r, err := s.GetTopicRule("r")
+	check(t, err)
+	if r.Tags["team"] != "fleet" || len(r.Tags) != 1 {
+		t.Errorf("the tags are %v", r.Tags)
+	}
+}
+
 // An action or member that is not run here is named, never left out.
 func TestTopicRulePayloads(t *testing.T) {
 	t.Parallel()
