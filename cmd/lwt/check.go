@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -26,7 +27,8 @@ Usage: lwt check [FLAGS]
                       takeover, kill; default: drop
   -will-qos QOS       QoS of the device's Will Message, 0 or 1; default: 0
   -wait TIME          how long each link may take; default: 30s
-  -json               print the report as JSON
+  -json               print the report as one JSON object; one that failed has
+                      error and hint
   -e HOST[:PORT]      the message broker; default: the account's
   -r FILE             CA file that vouches for it; default: $LWT_ROOT_CA, else the
                       system's CAs
@@ -80,25 +82,39 @@ func runCheck(ctx context.Context, args []string, s cli.Streams) error {
 	if options.AWS, err = awsConfig(ctx); err != nil {
 		return err
 	}
-	if options.Target, err = deployed.Target(ctx, options.AWS, stack.name()); err != nil {
-		return err
-	}
-	if !*asJSON {
-		fmt.Fprintf(s.Out, "lwt check: stack %s in %s\n\n", options.Target.Stack, options.AWS.Region)
-		options.Observe = func(step check.Step) { printStep(s, step) }
-	}
-	report, err := check.Run(ctx, options)
-	if report == nil {
-		return err
-	}
 	if *asJSON {
-		if problem := printJSON(s.Out, report); problem != nil {
-			return problem
+		var report *check.Report
+		if options.Target, err = deployed.Target(ctx, options.AWS, stack.name()); err == nil {
+			report, err = check.Run(ctx, options)
 		}
-	} else {
-		printVerdict(s, report)
+		if report == nil {
+			return err
+		}
+		err = verdict(report, err)
+		return cli.Told(errors.Join(err, printJSON(s.Out, checkResult{report, cli.FailureOf(err)})))
 	}
-	return verdict(report, err)
+	_, err = checkStack(ctx, options, stack.name(), s)
+	return err
+}
+
+// checkStack checks a stack and tells a person about it. Its error is the verdict.
+func checkStack(ctx context.Context, o check.Options, stack string, s cli.Streams) (report *check.Report, err error) {
+	if o.Target, err = deployed.Target(ctx, o.AWS, stack); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(s.Out, "lwt check: stack %s in %s\n\n", stack, o.AWS.Region)
+	o.Observe = func(step check.Step) { printStep(s, step) }
+	if report, err = check.Run(ctx, o); report == nil {
+		return nil, err
+	}
+	printVerdict(s, report)
+	return report, verdict(report, err)
+}
+
+// A checkResult is what -json prints.
+type checkResult struct {
+	*check.Report
+	cli.Failure
 }
 
 func parseModes(list string) ([]device.End, error) {

@@ -434,10 +434,8 @@ func onTopic(topic string) func(iot.Event) bool {
 
 // printJSON is how commands print a result for scripts.
 func printJSON(w io.Writer, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s\n", b)
-	return err
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false) // commands have && and >
+	return encoder.Encode(v)
 }

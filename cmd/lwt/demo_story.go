@@ -8,14 +8,15 @@ import (
 	"strings"
 	"time"
 
+	"lastwill/internal/cli"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/mail"
 )
 
 // facts are what a demo observed, as -json prints them.
 type facts struct {
-	Passed   bool       `json:"passed"`
-	Error    string     `json:"error,omitempty"`
+	Passed bool `json:"passed"`
+	cli.Failure
 	Steps    []stepFact `json:"steps"`
 	Timeline []moment   `json:"timeline"`
 	Mail     *mailFact  `json:"mail,omitempty"`
@@ -144,11 +145,9 @@ func (s *story) kept(address string) {
 // end closes the story and returns the command's error.
 func (s *story) end(err error) error {
 	s.facts.Passed = err == nil
-	if err != nil {
-		s.facts.Error = err.Error()
-	}
+	s.facts.Failure = cli.FailureOf(err)
 	if s.asJSON {
-		return errors.Join(err, printJSON(s.out, s.facts))
+		return cli.Told(errors.Join(err, printJSON(s.out, s.facts)))
 	}
 	if err == nil {
 		s.printf("\n  %s  All of it was observed. Next: README.md, Deploy to AWS.\n", s.green("passed"))

@@ -27,11 +27,13 @@ destroys it, local or on AWS. It destroys always: also when the deployment or th
 check failed, and at Ctrl-C; another Ctrl-C does not stop that. After it was killed,
 run it again: it removes what the former run left.
 
-Usage: lwt ephemeral -name NAME [-c KEY=VALUE]... [-e HOST[:PORT]] [-r FILE]
+Usage: lwt ephemeral -name NAME [-c KEY=VALUE]... [-json] [-e HOST[:PORT]] [-r FILE]
 
   -name NAME       the branch's name, or such as pr-123; what cannot be part of an
                    environment's name becomes a hyphen
   -c KEY=VALUE     a setting for the CDK app, as with cdk deploy; several are possible
+  -json            print one JSON object: environment, passed, the check's report and
+                   what is left; with error and hint if something failed
   -e HOST[:PORT]   the message broker; default: the account's
   -r FILE          CA file that vouches for it; default: $LWT_ROOT_CA, else the
                    system's CAs
@@ -47,6 +49,12 @@ type settings []string
 
 func (s *settings) String() string { return strings.Join(*s, ",") }
 func (s *settings) Set(v string) error {
+	switch key, _, ok := strings.Cut(v, "="); {
+	case !ok || key == "":
+		return errors.New("write KEY=VALUE, such as email=you@example.com")
+	case key == "environment":
+		return errors.New("-name names the environment")
+	}
 	*s = append(*s, v)
 	return nil
 }
@@ -54,13 +62,14 @@ func (s *settings) Set(v string) error {
 // destroyTime is how long cdk destroy may take after an interruption.
 const destroyTime = 15 * time.Minute
 
-func runEphemeral(ctx context.Context, args []string, s cli.Streams) (err error) {
+func runEphemeral(ctx context.Context, args []string, s cli.Streams) error {
 	flags := flag.NewFlagSet("lwt ephemeral", flag.ContinueOnError)
 	name := flags.String("name", "", "")
 	var given settings
 	flags.Var(&given, "c", "")
 	var broker brokerFlags
 	broker.add(flags)
+	asJSON := flags.Bool("json", false, "")
 	if err := cli.Parse(flags, args, s.Out, ephemeralUsage); err != nil {
 		return err
 	}
@@ -75,57 +84,84 @@ func runEphemeral(ctx context.Context, args []string, s cli.Streams) (err error)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.Out, "lwt ephemeral: environment %s\n", environment)
-	cdkArgs := []string{"--context", "environment=" + environment}
+	roots, err := broker.roots()
+	if err != nil {
+		return err
+	}
+	// Who may not even look at the stack would hear of it three times.
+	if _, err := stackStatus(ctx, config, will.NewNames(environment).Stack); err != nil {
+		return deployed.Hint(err)
+	}
+	e := &ephemeral{aws: config, environment: environment, context: []string{"--context", "environment=" + environment}, streams: s}
+	if *asJSON {
+		e.streams.Out = s.Err // standard output is the object's
+	}
 	for _, c := range given {
-		cdkArgs = append(cdkArgs, "--context", c)
+		e.context = append(e.context, "--context", c)
 	}
-	defer func() {
-		if ctx.Err() != nil {
-			fmt.Fprintf(s.Out, "lwt ephemeral: interrupted, environment %s is destroyed now\n", environment)
-		}
-		err = errors.Join(err, destroyEphemeral(ctx, config, environment, cdkArgs, s))
-	}()
-	if err := runCDK(ctx, s.Err, append([]string{"deploy", "--require-approval", "never"}, cdkArgs...)...); err != nil {
+	fmt.Fprintf(e.streams.Out, "lwt ephemeral: environment %s\n", environment)
+	err = e.prove(ctx, check.Options{AWS: config, Endpoint: broker.endpoint, Roots: roots})
+	if ctx.Err() != nil {
+		fmt.Fprintf(e.streams.Out, "lwt ephemeral: interrupted, environment %s is destroyed now\n", environment)
+	}
+	left, problem := e.destroy(ctx)
+	err = errors.Join(err, problem)
+	if !*asJSON {
 		return err
 	}
-	checkArgs := []string{"-environment", environment}
-	if broker.endpoint != "" {
-		checkArgs = append(checkArgs, "-e", broker.endpoint)
-	}
-	if broker.rootCA != "" {
-		checkArgs = append(checkArgs, "-r", broker.rootCA)
-	}
-	if err := runCheck(ctx, checkArgs, s); err != nil {
-		var code *cli.ExitError
-		if errors.As(err, &code) && code.Err == nil { // it has said why
-			err = errors.New("the check failed")
-		}
-		return err
-	}
-	return nil
+	return cli.Told(errors.Join(err, printJSON(s.Out, ephemeralResult{
+		Environment: environment, Passed: err == nil, Check: e.report, Left: append([]leftovers.Item{}, left...), Failure: cli.FailureOf(err),
+	})))
 }
 
-// destroyEphemeral goes on after an interruption, and tells what stands in the way
-// or is left.
-func destroyEphemeral(ctx context.Context, config aws.Config, environment string, cdkArgs []string, s cli.Streams) error {
+// An ephemeralResult is what -json prints.
+type ephemeralResult struct {
+	Environment string           `json:"environment"`
+	Passed      bool             `json:"passed"`
+	Check       *check.Report    `json:"check,omitempty"` // if it came to one
+	Left        []leftovers.Item `json:"left"`
+	cli.Failure
+}
+
+// An ephemeral is an environment for one run.
+type ephemeral struct {
+	aws         aws.Config
+	environment string
+	context     []string // of the CDK app
+	streams     cli.Streams
+	report      *check.Report
+}
+
+// prove deploys and checks the environment.
+func (e *ephemeral) prove(ctx context.Context, o check.Options) (err error) {
+	if err := runCDK(ctx, e.streams.Err, append([]string{"deploy", "--require-approval", "never"}, e.context...)...); err != nil {
+		return err
+	}
+	e.report, err = checkStack(ctx, o, will.NewNames(e.environment).Stack, e.streams)
+	return err
+}
+
+// destroy goes on after an interruption, and tells what stands in the way or is left. A
+// deployment that ended before there was a stack leaves nothing to destroy.
+func (e *ephemeral) destroy(ctx context.Context) ([]leftovers.Item, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyTime)
 	defer cancel()
-	err := errors.Join(
-		makeWay(ctx, config, will.NewNames(environment).Stack, s),
-		runCDK(ctx, s.Err, append([]string{"destroy", "--force"}, cdkArgs...)...),
-	)
-	items, problem := leftovers.Find(ctx, leftovers.Options{AWS: config, Environment: environment})
-	if problem != nil {
-		return errors.Join(err, problem)
+	stack := will.NewNames(e.environment).Stack
+	err := makeWay(ctx, e.aws, stack, e.streams)
+	if status, problem := stackStatus(ctx, e.aws, stack); problem != nil || status != "" {
+		err = errors.Join(err, problem, runCDK(ctx, e.streams.Err, append([]string{"destroy", "--force"}, e.context...)...))
 	}
-	printLeftovers(s, environment, items)
+	items, problem := leftovers.Find(ctx, leftovers.Options{AWS: e.aws, Environment: e.environment})
+	if problem != nil {
+		return nil, errors.Join(err, problem)
+	}
+	printLeftovers(e.streams, e.environment, items)
 	for _, i := range items {
 		if i.Kind != leftovers.PendingSubscription {
-			return errors.Join(err, fmt.Errorf("something is left of environment %s: see above", environment))
+			return items, errors.Join(err, fmt.Errorf("something is left of environment %s: see above", e.environment))
 		}
 	}
-	return err
+	return items, err
 }
 
 // makeWay makes a stack one that can be deleted. A deployment goes on when the CDK

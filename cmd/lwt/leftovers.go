@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"lastwill/internal/cli"
+	"lastwill/internal/deployed"
 	"lastwill/internal/leftovers"
 )
 
@@ -17,7 +18,8 @@ Usage: lwt leftovers [FLAGS]
   -environment NAME   the environment; default: none, the stack Lastwill
   -assets             also list the programs and templates in the bootstrap
                       bucket, which all CDK apps of account and region share
-  -json               print a JSON list
+  -json               print one JSON object: environment, and what is left; or error
+                      and hint
 
 It goes by the names of the environment, those that lwt check gives to what it
 makes, and the tags app and environment. Without an environment it knows no other
@@ -50,13 +52,10 @@ func runLeftovers(ctx context.Context, args []string, s cli.Streams) error {
 	}
 	items, err := leftovers.Find(ctx, o)
 	if err != nil {
-		return err
+		return deployed.Hint(err)
 	}
 	if *asJSON {
-		if items == nil {
-			items = []leftovers.Item{}
-		}
-		err = printJSON(s.Out, items)
+		err = printJSON(s.Out, leftoversResult{o.Environment, append([]leftovers.Item{}, items...)})
 	} else {
 		printLeftovers(s, o.Environment, items)
 	}
@@ -64,6 +63,12 @@ func runLeftovers(ctx context.Context, args []string, s cli.Streams) error {
 		err = &cli.ExitError{Code: cli.ExitFailed}
 	}
 	return err
+}
+
+// A leftoversResult is what -json prints.
+type leftoversResult struct {
+	Environment string           `json:"environment"`
+	Left        []leftovers.Item `json:"left"`
 }
 
 func printLeftovers(s cli.Streams, environment string, items []leftovers.Item) {

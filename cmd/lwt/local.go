@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/textproto"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -44,7 +46,8 @@ Usage: lwt local [FLAGS]          run it until SIGINT
   -addr HOST:PORT   where the AWS APIs are; default 127.0.0.1:4566
   -mqtt HOST:PORT   where devices connect: MQTT over mutual TLS, with or without
                     ALPN, and over WebSocket; default 127.0.0.1:8883
-  -smtp HOST:PORT   hand e-mails to this server; default: a mailbox of its own
+  -smtp HOST:PORT   hand e-mails to this server, which must be up; default: a mailbox of
+                    its own
   -data DIR         keep stacks, certificates, subscriptions and mails in DIR;
                     default: in memory, gone with the process
   -certs DIR        keys of the devices that the page starts; default certs
@@ -74,7 +77,10 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "lwt local -h shows the flags")
+		return cli.WithHint(cli.Usagef("unexpected argument %q%s", flags.Arg(0), cli.Meant(flags.Arg(0), []string{"env"})), "lwt local -h shows the flags")
+	}
+	if err := checkMailServer(ctx, *smtp); err != nil {
+		return err
 	}
 	observer, shown := &observer{out: s.Out}, localpage.New(*certs)
 	server, err := localaws.Start(localaws.Options{
@@ -103,6 +109,34 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 	closing, cancel := context.WithTimeout(again, closeLimit)
 	defer cancel()
 	return server.Close(closing)
+}
+
+// mailPatience is how long a mail server may take to greet.
+const mailPatience = 10 * time.Second
+
+// checkMailServer is an error if no mail server greets at an address (RFC 5321, 4.2);
+// without an address there is nothing to check.
+func checkMailServer(ctx context.Context, address string) error {
+	if address == "" {
+		return nil
+	}
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		return cli.WithHint(cli.Usagef("-smtp %q is not HOST:PORT", address), "give the port, too, such as -smtp 127.0.0.1:25; without -smtp there is a mailbox")
+	}
+	const hint = "start the mail server first, or leave -smtp out for a mailbox"
+	ctx, cancel := context.WithTimeout(ctx, mailPatience)
+	defer cancel()
+	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return cli.WithHint(fmt.Errorf("-smtp %q: %w", address, err), hint)
+	}
+	defer connection.Close()
+	end, _ := ctx.Deadline()
+	connection.SetDeadline(end)
+	if _, _, err := textproto.NewConn(connection).ReadResponse(220); err != nil {
+		return cli.WithHint(fmt.Errorf("-smtp %q: what listens there does not greet as a mail server: %w", address, err), hint)
+	}
+	return nil
 }
 
 func printReady(out io.Writer, status localaws.Status, addr, data string) {

@@ -48,7 +48,11 @@ func run(ctx context.Context, args []string, s cli.Streams) error {
 			return c.run(ctx, args[1:], s)
 		}
 	}
-	return cli.WithHint(cli.Usagef("unknown command %q", args[0]), "lwt help lists the commands")
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.name)
+	}
+	return cli.WithHint(cli.Usagef("unknown command %q%s", args[0], cli.Meant(args[0], names)), "lwt help lists the commands")
 }
 
 func usage() string {
@@ -57,6 +61,7 @@ func usage() string {
 	for _, c := range commands {
 		fmt.Fprintf(&b, "  %-10s %s\n", c.name, c.summary)
 	}
-	b.WriteString("\nlwt COMMAND -h shows a command's flags.\nExit codes: 0 done, 1 failed, 2 wrong usage; a command says where it has more.\n")
+	fmt.Fprintf(&b, "  %-10s %s\n", "version", "print module version, commit and Go release of this program")
+	b.WriteString("\nlwt COMMAND -h shows a command's flags. With -json, where a command has it, standard\noutput is JSON; a command that fails prints an object with error and hint there, too.\nExit codes: 0 done, 1 failed, 2 wrong usage; a command says where it has more.\n")
 	return b.String()
 }

@@ -8,7 +8,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,7 +65,11 @@ func runRule(_ context.Context, args []string, s cli.Streams) error {
 		fmt.Fprint(s.Out, ruleUsage)
 		return nil
 	}
-	return cli.WithHint(cli.Usagef("expected eval, explain or test"), "lwt rule -h shows the usage")
+	given := ""
+	if len(args) > 0 {
+		given = fmt.Sprintf(", not %q%s", args[0], cli.Meant(args[0], slices.Sorted(maps.Keys(verbs))))
+	}
+	return cli.WithHint(cli.Usagef("expected eval, explain or test%s", given), "lwt rule -h shows the usage")
 }
 
 type ruleFlags struct {
@@ -95,7 +101,10 @@ func parseRuleFlags(verb string, args []string, s cli.Streams) (*ruleFlags, *iot
 	if err := cli.Parse(flags, args, s.Out, ruleUsage); err != nil {
 		return nil, nil, err
 	}
-	hint := fmt.Sprintf("lwt rule %s -sql \"SELECT * FROM 'my/topic'\" -topic my/topic", verb)
+	hint := fmt.Sprintf("lwt rule %s -sql \"SELECT * FROM 'my/topic'\"", verb)
+	if verb == "eval" {
+		hint += " -topic my/topic"
+	}
 	switch {
 	case flags.NArg() > 0:
 		return nil, nil, cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "put the statement in quotes: %s", hint)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -48,7 +47,8 @@ Flags:
   -over DURATION        spread the ends at random over this time (default: 0s, all
                         at once)
   -seed N               of what is random: who ends how and when (default: 1)
-  -json                 print the summary as JSON
+  -json                 print the summary as one JSON object; one that failed has
+                        error and hint
 
   -e, -r, -p, -M, -will-topic, -will-qos, -keep-alive, -mqtt, -user-property,
   -will-property and -alpn are those of a single device: simulator -h.
@@ -85,7 +85,7 @@ func parseFleet(args []string, out io.Writer) (fleetOptions, error) {
 		return o, err
 	}
 	if flags.NArg() > 0 {
-		return o, cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "every value follows its flag: simulator fleet -h shows them")
+		return o, cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "every value follows its flag; simulator fleet -h shows the flags")
 	}
 	return o, o.validate()
 }
@@ -159,20 +159,21 @@ func runFleet(ctx context.Context, args []string, s cli.Streams) error {
 		cfg.Progress = p.tell
 	}
 	report := fleet.Run(ctx, cfg)
+	if !report.OK() {
+		err = notAll(report)
+	}
 	if o.json {
-		encoder := json.NewEncoder(s.Out)
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(report); err != nil {
-			return err
-		}
-	} else {
-		p.clear()
-		summarize(s.Out, report, o.willTopic)
+		return cli.Told(errors.Join(err, cli.WriteJSON(s.Out, fleetResult{report, cli.FailureOf(err)})))
 	}
-	if report.OK() {
-		return nil
-	}
-	return notAll(report)
+	p.clear()
+	summarize(s.Out, report, o.willTopic)
+	return err
+}
+
+// A fleetResult is what -json prints.
+type fleetResult struct {
+	fleet.Report
+	cli.Failure
 }
 
 // fleet reads the files that the command line names, and asks the AWS account

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,11 +39,13 @@ Usage:
             -id lwtThing -t /lwt/connected/topic -m publish
 
   simulator fleet ...       many devices: simulator fleet -h
+  simulator version         print module version, commit and Go release of this program
 
 Flags:
   -e,  --endpoint HOST    AWS IoT endpoint, HOST or HOST:PORT (default: asked for
                           with the AWS credentials, iot:DescribeEndpoint)
-  -r,  --rootCA FILE      CA that vouches for the endpoint (default: the system's CAs)
+  -r,  --rootCA FILE      CA that vouches for the endpoint (default: $LWT_ROOT_CA, else
+                          the system's CAs)
   -c,  --cert FILE        device certificate; required without -w
   -k,  --key FILE         private key of the certificate; required without -w
   -p,  --port PORT        port (default: 8883; with -w 443). Port 443 without -w is
@@ -87,7 +90,7 @@ Flags:
   -alpn                   mutual TLS with ALPN on another port than 443
   -json                   print one JSON object a line instead of text; the object
                           with the event "dropped" has the moment when the socket
-                          closed
+                          closed; the last one of a failure has error and hint
 
 HTTPS_PROXY and NO_PROXY are heeded: http, https and socks5 proxies.
 Exit codes: 0 ended as told, 1 failed or lost the connection, 2 wrong usage.
@@ -146,7 +149,7 @@ func parse(args []string, out io.Writer) (options, error) {
 		return o, err
 	}
 	if flags.NArg() > 0 {
-		return o, cli.WithHint(cli.Usagef("unexpected argument %q", flags.Arg(0)), "every value follows its flag: simulator -h shows them")
+		return o, cli.WithHint(cli.Usagef("unexpected argument %q%s", flags.Arg(0), cli.Meant(flags.Arg(0), []string{"fleet", "version"})), "every value follows its flag; simulator -h shows the flags")
 	}
 	return o, o.validate()
 }
@@ -160,7 +163,7 @@ func text(flags *flag.FlagSet, p *string, value string, names ...string) {
 // connectionFlags are those that a device and a fleet share.
 func (o *options) connectionFlags(flags *flag.FlagSet) {
 	text(flags, &o.endpoint, "", "e", "endpoint")
-	text(flags, &o.rootCA, "", "r", "rootCA")
+	text(flags, &o.rootCA, os.Getenv("LWT_ROOT_CA"), "r", "rootCA")
 	text(flags, &o.cert, "", "c", "cert")
 	text(flags, &o.key, "", "k", "key")
 	text(flags, &o.message, will.ConnectedMessage, "M", "message")

@@ -10,6 +10,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -70,31 +73,28 @@ func Usagef(format string, args ...any) error {
 	return &ExitError{ExitUsage, fmt.Errorf(format, args...)}
 }
 
-// Parse parses a command's flags. A mistake becomes a usage error with the
-// hint to ask for help; -h prints usage to out and returns flag.ErrHelp, which
-// Main takes as success.
-func Parse(flags *flag.FlagSet, args []string, out io.Writer, usage string) error {
-	flags.SetOutput(io.Discard)
-	flags.Usage = func() {}
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(out, usage)
-		return err
-	}
-	if err != nil {
-		return WithHint(Usagef("%w", err), "%s -h shows the flags", flags.Name())
-	}
-	return nil
-}
-
 // Main runs a command and exits the process. It prints errors as
-// "name: error: ..." and, where there is one, a "hint: ..." line.
+// "name: error: ..." and, where there is one, a "hint: ..." line. With -json it also
+// prints the error as a JSON object to standard output, unless the command has Told it.
+// The command "version" is every program's.
 func Main(name string, run func(ctx context.Context, args []string, s Streams) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	streams := Streams{os.Stdin, os.Stdout, os.Stderr}
-	err := run(ctx, os.Args[1:], streams)
+	code := Run(ctx, name, os.Args[1:], Streams{os.Stdin, os.Stdout, os.Stderr}, run)
 	stop()
-	os.Exit(report(name, err, streams.Err))
+	os.Exit(code)
+}
+
+// Run is Main without the process: it returns the exit code.
+func Run(ctx context.Context, name string, args []string, s Streams, run func(ctx context.Context, args []string, s Streams) error) int {
+	if len(args) == 1 && slices.Contains([]string{"version", "-version", "--version"}, args[0]) {
+		fmt.Fprint(s.Out, version(name))
+		return ExitOK
+	}
+	err := run(ctx, args, s)
+	if err != nil && wantsJSON(args) && !errors.Is(err, flag.ErrHelp) && !silent(err) && !errors.As(err, new(*toldError)) {
+		_ = WriteJSON(s.Out, FailureOf(err)) // standard error says the same
+	}
+	return report(name, err, s.Err)
 }
 
 func report(name string, err error, w io.Writer) int {
@@ -111,7 +111,18 @@ func report(name string, err error, w io.Writer) int {
 	}
 	fmt.Fprintf(w, "%s: error: %s\n", name, strings.TrimRight(err.Error(), "\n"))
 	if hint := Hint(err); hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", hint)
+		fmt.Fprintf(w, "hint: %s\n", asCalled(os.Args[0], hint))
 	}
 	return code
+}
+
+var ownCommand = regexp.MustCompile(`(^|[\s"(])(lwt|simulator) (-h|[a-z]+)`)
+
+// asCalled writes this project's commands in a hint as they can be pasted: a program that
+// go run has built is on no path.
+func asCalled(program, hint string) string {
+	if !strings.Contains(filepath.ToSlash(program), "/go-build") || strings.HasSuffix(program, ".test") {
+		return hint
+	}
+	return ownCommand.ReplaceAllString(hint, "${1}go run ./cmd/$2 $3")
 }

@@ -28,9 +28,9 @@ func Config(ctx context.Context) (aws.Config, error) {
 	return c, nil
 }
 
-// Hint adds to an error of the first call what is mostly wrong.
+// Hint adds to an error of the first call what is mostly wrong, unless it has a hint.
 func Hint(err error) error {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || cli.Hint(err) != "" {
 		return err
 	}
 	return cli.WithHint(err, "credentials and region come from AWS_PROFILE, AWS_REGION and the like; \"aws sts get-caller-identity\" shows whether they work; for the local endpoint: eval \"$(lwt local env)\"")
