@@ -73,7 +73,7 @@ func runDemo(ctx context.Context, args []string, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{work: work, keep: *keep, events: iot.NewRecorder(), story: newStory(s.Out, *asJSON)}
+	d := &demo{work: work, user: api.NewUser(), keep: *keep, events: iot.NewRecorder(), story: newStory(s.Out, *asJSON)}
 	err = d.run(ctx)
 	err = errors.Join(err, d.close(), os.RemoveAll(work))
 	return d.story.end(err)
@@ -87,6 +87,7 @@ type demo struct {
 	seen   int // events that await has passed
 	story  *story
 
+	user   api.User // nobody else's on this machine
 	server *localaws.Server
 	before []string // what bootstrapping made
 	stack  *cloudformation.Stack
@@ -167,7 +168,7 @@ func (d *demo) cdk(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, append(args, "--no-notices")...)
 	cmd.Env = append(withoutAWS(os.Environ()), "CDK_VALIDATION=false", "CDK_DISABLE_CLI_TELEMETRY=1")
 	if d.server != nil {
-		for _, v := range endpointVariables(d.server.Status()) {
+		for _, v := range endpointVariables(d.server.Status(), d.user) {
 			cmd.Env = append(cmd.Env, v.name+"="+v.value)
 		}
 	}
@@ -197,6 +198,7 @@ func withoutAWS(environ []string) []string {
 func (d *demo) start(context.Context) (string, error) {
 	shown := localpage.New(d.certs())
 	server, err := localaws.Start(localaws.Options{
+		User:          d.user,
 		ObserveIoT:    func(e iot.Event) { d.events.Record(e); shown.ObserveIoT(e) },
 		ObserveStacks: shown.ObserveStacks,
 		Page:          shown.Serve,
@@ -398,7 +400,7 @@ func (d *demo) destroy(ctx context.Context) (string, error) {
 	endpoint := aws.Config{
 		Region: localaws.Account.Region, BaseEndpoint: aws.String(d.server.URL()),
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: api.TestAccessKeyID, SecretAccessKey: api.TestSecretAccessKey}, nil
+			return aws.Credentials{AccessKeyID: d.user.AccessKeyID, SecretAccessKey: d.user.SecretAccessKey}, nil
 		}),
 	}
 	items, err := leftovers.Find(ctx, leftovers.Options{AWS: endpoint})

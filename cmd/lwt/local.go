@@ -51,8 +51,12 @@ Usage: lwt local [FLAGS]          run it until SIGINT
   -data DIR         keep stacks, certificates, subscriptions and mails in DIR;
                     default: in memory, gone with the process
   -certs DIR        keys of the devices that the page starts; default certs
+  -open             take the AWS credentials test and test, from everybody on this
+                    machine; default: random ones, which only you get from env
 
-Everything is on the loopback interface. Port 0 takes a free port.
+Everything is on the loopback interface. Port 0 takes a free port. Who has the AWS
+credentials deploys code that runs as you. The page, the devices' port and the mailbox
+ask for none: on a shared machine, all its users can open them.
 
 Exit codes: 0 ended by SIGINT or SIGTERM, env found one running; 1 failed, such as
 for a port that is taken; 2 wrong usage.
@@ -73,6 +77,7 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 	smtp := flags.String("smtp", "", "")
 	data := flags.String("data", "", "")
 	certs := flags.String("certs", "certs", "")
+	open := flags.Bool("open", false, "")
 	if err := cli.Parse(flags, args, s.Out, localUsage); err != nil {
 		return err
 	}
@@ -82,8 +87,19 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 	if err := checkMailServer(ctx, *smtp); err != nil {
 		return err
 	}
+	var user api.User
+	var file string
+	if !*open {
+		var remove func() error
+		var err error
+		if user, file, remove, err = keepUser(*data); err != nil {
+			return err
+		}
+		defer remove() //nolint:errcheck // a folder of temporary files that stays
+	}
 	observer, shown := &observer{out: s.Out}, localpage.New(*certs)
 	server, err := localaws.Start(localaws.Options{
+		User: user, CredentialsFile: file,
 		HTTPAddress: *addr, MQTTAddress: *mqtt, SMTPAddress: *smtp, DataDir: *data,
 		ObserveIoT:    func(e iot.Event) { shown.ObserveIoT(e); observer.iot(e) },
 		ObserveStacks: func(e cloudformation.Event) { shown.ObserveStacks(e); observer.stack(e) },
@@ -109,6 +125,45 @@ func runLocal(ctx context.Context, args []string, s cli.Streams) error {
 	closing, cancel := context.WithTimeout(again, closeLimit)
 	defer cancel()
 	return server.Close(closing)
+}
+
+// keepUser returns a user with random credentials, and the file that keeps them for
+// local env: in the data folder, so that a restart changes nothing, or else in a folder
+// that remove removes.
+func keepUser(data string) (user api.User, file string, remove func() error, err error) {
+	dir, remove := data, func() error { return nil }
+	if data == "" {
+		if dir, err = os.MkdirTemp("", "lastwill-local-"); err != nil { // its owner's only
+			return user, "", nil, err
+		}
+		remove = func() error { return os.RemoveAll(dir) }
+	} else if err := os.MkdirAll(data, 0o700); err != nil {
+		return user, "", nil, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return user, "", nil, err
+	}
+	file = filepath.Join(dir, "credentials.json")
+	if user, err = readUser(file); err == nil {
+		return user, file, remove, nil
+	}
+	user = api.NewUser()
+	content, err := json.Marshal(user)
+	if err != nil {
+		return user, "", nil, err
+	}
+	return user, file, remove, atomicfile.Write(file, content)
+}
+
+func readUser(file string) (user api.User, err error) {
+	content, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(content, &user)
+	}
+	if err == nil && (user.AccessKeyID == "" || user.SecretAccessKey == "") {
+		err = fmt.Errorf("%s has no credentials", file)
+	}
+	return user, err
 }
 
 // mailPatience is how long a mail server may take to greet.
@@ -152,7 +207,12 @@ func printReady(out io.Writer, status localaws.Status, addr, data string) {
 	if status.SMTP != "" {
 		mailbox = "built-in mailbox " + status.SMTP
 	}
+	credentials := "random; lwt local env prints them to you alone"
+	if status.Credentials == "" {
+		credentials = "test and test, for everybody on this machine (-open)"
+	}
 	fmt.Fprintf(out, "page       %s%s  what happens, live\n", status.Endpoint, page.Root)
+	fmt.Fprintf(out, "access     %s\n", credentials)
 	fmt.Fprintf(out, "AWS APIs   %s  account %s, region %s\nMQTT       %s  mutual TLS, with or without ALPN; wss://%s%s with AWS credentials\ne-mails    %s\nstate      %s\n\n",
 		status.Endpoint, status.Account, status.Region, status.MQTT, status.MQTT, wsconn.Path, mailbox, keeps)
 	fmt.Fprintf(out, "in another shell:\n  eval \"$(go run ./cmd/%s)\"\n  npx cdk bootstrap -c email=me@example.com && npx cdk deploy -c email=me@example.com\n\n", env)
@@ -226,11 +286,18 @@ func runLocalEnv(ctx context.Context, args []string, s cli.Streams) error {
 	if err != nil {
 		return cli.WithHint(err, "start it in another shell: lwt local")
 	}
+	var user api.User
+	if status.Credentials != "" {
+		if user, err = readUser(status.Credentials); err != nil {
+			return cli.WithHint(fmt.Errorf("the local endpoint at %s is somebody else's: %w", *addr, err),
+				"start one of your own: lwt local -addr 127.0.0.1:0 -mqtt 127.0.0.1:0")
+		}
+	}
 	ca, err := writeRootCA(status)
 	if err != nil {
 		return err
 	}
-	variables := append(endpointVariables(status), variable{"LWT_MQTT", status.MQTT}, variable{"LWT_ROOT_CA", ca})
+	variables := append(endpointVariables(status, user), variable{"LWT_MQTT", status.MQTT}, variable{"LWT_ROOT_CA", ca})
 	for _, v := range variables {
 		fmt.Fprintf(s.Out, "export %s=%s\n", v.name, shellQuote(v.value))
 	}
@@ -266,13 +333,17 @@ func otherEndpoints(environment []string) (names []string) {
 
 type variable struct{ name, value string }
 
-// endpointVariables lead the CDK CLI, the aws CLI and the SDKs to an endpoint.
-func endpointVariables(status localaws.Status) []variable {
+// endpointVariables lead the CDK CLI, the aws CLI and the SDKs to an endpoint, as a user
+// of it; the zero user has the test credentials.
+func endpointVariables(status localaws.Status, user api.User) []variable {
+	if user == (api.User{}) {
+		user = api.User{AccessKeyID: api.TestAccessKeyID, SecretAccessKey: api.TestSecretAccessKey}
+	}
 	return []variable{
 		{"AWS_ENDPOINT_URL", status.Endpoint},
 		{"AWS_ENDPOINT_URL_S3", status.Endpoint},
-		{"AWS_ACCESS_KEY_ID", api.TestAccessKeyID},
-		{"AWS_SECRET_ACCESS_KEY", api.TestSecretAccessKey},
+		{"AWS_ACCESS_KEY_ID", user.AccessKeyID},
+		{"AWS_SECRET_ACCESS_KEY", user.SecretAccessKey},
 		{"AWS_REGION", status.Region},
 		{"AWS_DEFAULT_REGION", status.Region},
 		// Without credentials of the machine's own role to be found.

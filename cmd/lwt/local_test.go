@@ -14,6 +14,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+
 	"lastwill/internal/localaws/mail"
 )
 
@@ -90,6 +94,84 @@ func TestLocalTellsHowToUseIt(t *testing.T) {
 	}
 }
 
+// signed asks the endpoint who the caller is, with the credentials of an environment.
+func signed(t *testing.T, l *local, accessKeyID, secret string) error {
+	t.Helper()
+	config := aws.Config{Region: "us-east-1", BaseEndpoint: aws.String("http://" + l.address), Credentials: credentials.NewStaticCredentialsProvider(accessKeyID, secret, "")}
+	_, err := iot.NewFromConfig(config).ListThings(t.Context(), nil)
+	return err
+}
+
+// environment is what local env prints for an endpoint.
+func (l *local) environment(t *testing.T) map[string]string {
+	t.Helper()
+	shell := exec.Command("sh", "-c", `eval "$(lwt local env -addr `+l.address+`)"; env`)
+	shell.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir())
+	out, err := shell.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		variables[name] = value
+	}
+	return variables
+}
+
+// Whoever deploys runs code as the owner of lwt local: others on the machine must not.
+func TestLocalTakesTheCredentialsThatItHandsOut(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	l := startLocal(t, "-data", data)
+	mine := l.environment(t)
+	id, secret := mine["AWS_ACCESS_KEY_ID"], mine["AWS_SECRET_ACCESS_KEY"]
+	if err := signed(t, l, id, secret); err != nil {
+		t.Errorf("its own credentials: %v", err)
+	}
+	for _, others := range [][2]string{{"test", "test"}, {id, "test"}, {id, secret[1:]}, {"AKIA", secret}} {
+		if err := signed(t, l, others[0], others[1]); err == nil {
+			t.Errorf("it takes %s with another secret", others[0])
+		}
+	}
+	file := filepath.Join(data, "credentials.json")
+	if info, err := os.Stat(file); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file of the credentials: %v, %v", info, err)
+	}
+	if strings.Contains(l.intro, secret) {
+		t.Error("it prints the secret")
+	}
+	// Who may not read the file gets nothing.
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if said := fails(t, "local", "env", "-addr", l.address); !strings.Contains(said, "is somebody else's") || !strings.Contains(said, "hint: start one of your own") {
+		t.Errorf("without its file env says %q", said)
+	}
+	if err := os.Rename(file+".away", file); err != nil {
+		t.Fatal(err)
+	}
+	l.interrupt()
+
+	// A restart with the same state takes the same, another endpoint does not.
+	again := startLocal(t, "-data", data)
+	if err := signed(t, again, id, secret); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+	other := startLocal(t)
+	theirs := other.environment(t)
+	if err := signed(t, other, id, secret); err == nil || theirs["AWS_SECRET_ACCESS_KEY"] == secret {
+		t.Error("two endpoints take the same credentials")
+	}
+	other.interrupt()
+
+	// For scripts there is a pair that everybody knows.
+	open := startLocal(t, "-open")
+	if err := signed(t, open, "test", "test"); err != nil || open.environment(t)["AWS_ACCESS_KEY_ID"] != "test" {
+		t.Errorf("-open: %v", err)
+	}
+}
+
 // What a shell had set before must not lead anywhere else.
 func TestLocalEnvLeadsToTheEndpointOnly(t *testing.T) {
 	t.Parallel()
@@ -104,7 +186,7 @@ func TestLocalEnvLeadsToTheEndpointOnly(t *testing.T) {
 	}
 	for _, want := range []string{
 		"\nAWS_ENDPOINT_URL=http://" + l.address + "\n", "\nAWS_ENDPOINT_URL_S3=http://" + l.address + "\n", "\nAWS_REGION=us-east-1\n",
-		"\nAWS_ACCESS_KEY_ID=test\n", "\nLWT_MQTT=127.0.0.1:", "\nno_proxy=127.0.0.1,example.com\n", "\nNO_PROXY=127.0.0.1", "-----BEGIN CERTIFICATE-----",
+		"\nAWS_ACCESS_KEY_ID=AKIA", "\nLWT_MQTT=127.0.0.1:", "\nno_proxy=127.0.0.1,example.com\n", "\nNO_PROXY=127.0.0.1", "-----BEGIN CERTIFICATE-----",
 	} {
 		if !strings.Contains("\n"+string(out), want) {
 			t.Errorf("the environment lacks %q", want)

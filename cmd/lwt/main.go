@@ -16,6 +16,7 @@ type command struct {
 }
 
 var commands = []command{
+	{"certificates", "fetch the certificates of all things of a deployed stack", runCertificates},
 	{"check", "prove a deployed stack end to end, and name the link that broke", runCheck},
 	{"demo", "deploy on this machine, lose a device, see the e-mail", runDemo},
 	{"ephemeral", "create, check and always destroy an environment", runEphemeral},
@@ -59,9 +60,9 @@ func usage() string {
 	var b strings.Builder
 	b.WriteString("lwt tells within seconds when an IoT device dies.\n\nUsage: lwt COMMAND [FLAGS]\n\n")
 	for _, c := range commands {
-		fmt.Fprintf(&b, "  %-10s %s\n", c.name, c.summary)
+		fmt.Fprintf(&b, "  %-12s %s\n", c.name, c.summary)
 	}
-	fmt.Fprintf(&b, "  %-10s %s\n", "version", "print module version, commit and Go release of this program")
+	fmt.Fprintf(&b, "  %-12s %s\n", "version", "print module version, commit and Go release of this program")
 	b.WriteString("\nlwt COMMAND -h shows a command's flags. With -json, where a command has it, standard\noutput is JSON; a command that fails prints an object with error and hint there, too.\nExit codes: 0 done, 1 failed, 2 wrong usage; a command says where it has more.\n")
 	return b.String()
 }

@@ -2,9 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +25,7 @@ import (
 
 	"lastwill/internal/keypair"
 	"lastwill/internal/localaws"
+	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/iot"
 	"lastwill/internal/localaws/localtest"
 	"lastwill/internal/will"
@@ -64,6 +71,7 @@ const checkLeft = "lwtThing-check-abcdefghij"
 //	deployed        starts an endpoint with the scenario, and sets up the
 //	                environment as lwt local env does
 //	connected TEXT  waits for a client whose ID begins with the text
+//	own FILE        writes a certificate that AWS IoT has not issued
 //	disable         disables the topic rule
 //	says FILE TEXT  waits until a file has a line that begins with the text
 //	opens FILE PATH TEXT  gets a path of the address that a file has, and wants a text in it
@@ -96,7 +104,7 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 		w.server = localtest.Deploy(w, localaws.Options{ObserveIoT: w.events.Record})
 		w.before = w.server.Leftovers()
 		status := w.server.Status()
-		for _, v := range append(endpointVariables(status), variable{"NO_PROXY", "127.0.0.1"}) {
+		for _, v := range append(endpointVariables(status, api.User{}), variable{"NO_PROXY", "127.0.0.1"}) {
 			ts.Setenv(v.name, v.value)
 		}
 		ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), []byte(status.RootCA), 0o600))
@@ -110,6 +118,14 @@ var scriptCommands = map[string]func(w *world, ts *testscript.TestScript, args [
 		defer cancel()
 		_, err := w.client(ctx, args[0])
 		ts.Check(err)
+	},
+	"own": func(_ *world, ts *testscript.TestScript, args []string) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		ts.Check(err)
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	},
 	"disable": func(w *world, ts *testscript.TestScript, _ []string) {
 		ts.Check(w.server.IoT.SetTopicRuleDisabled(will.NewNames("").Rule, true))

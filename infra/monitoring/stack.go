@@ -154,6 +154,10 @@ func addOutputs(stack awscdk.Stack, props StackProps, devices *device.Devices, a
 	for _, certificate := range devices.Certificates {
 		certificates = append(certificates, *certificate.Ref())
 	}
+	certificateCommand, certificateWhat := fetchOne(c.Certs, things[0], certificates[0]), "Fetches the first thing's certificate"
+	if len(things) > 1 {
+		certificateCommand, certificateWhat = fetchAll(c), "Fetches the certificates of all things"
+	}
 	outputs := []struct{ id, value, description string }{
 		{will.OutputThingName, strings.Join(things, ","), "Things; each one's client ID is its name"},
 		{will.OutputCertificateID, strings.Join(certificates, ","), "Certificates, in the order of the things"},
@@ -165,11 +169,11 @@ func addOutputs(stack awscdk.Stack, props StackProps, devices *device.Devices, a
 		{will.OutputConnectedTopic, names.ConnectedTopic, "MQTT topic of the connected messages"},
 		{will.OutputExecutedTopic, names.ExecutedTopic, "MQTT topic of the rule's copies"},
 		{will.OutputSimulatorAsset, *program.S3ObjectUrl(), "Zip of the simulator program for Linux, which is named bootstrap"},
-		{will.OutputCertificateCommand, certificateCommand(c.Certs, things[0], certificates[0]), "Fetches the first thing's certificate"},
+		{will.OutputCertificateCommand, certificateCommand, certificateWhat},
 		{will.OutputSimulatorCommand, simulatorCommand(c, things[0]), "Plays the first thing, once its certificate is there"},
 	}
 	for _, o := range outputs {
-		if o.id == will.OutputCertificateCommand && props.Devices[0].Certificate != "" {
+		if o.id == will.OutputCertificateCommand && len(things) == 1 && props.Devices[0].Certificate != "" {
 			continue // the file is the user's own, which the command would overwrite
 		}
 		addOutput(stack, o.id, o.value, o.description)
@@ -180,7 +184,18 @@ func addOutput(stack awscdk.Stack, id, value, description string) {
 	awscdk.NewCfnOutput(stack, jsii.String(id), &awscdk.CfnOutputProps{Value: jsii.String(value), Description: jsii.String(description)})
 }
 
-func certificateCommand(certs, thing, certificateID string) string {
+func fetchAll(c Config) string {
+	command := "go run ./cmd/lwt certificates"
+	if c.Environment != "" {
+		command += " -environment " + c.Environment
+	}
+	if c.Certs != "certs" {
+		command += " -certs " + quote(c.Certs)
+	}
+	return command
+}
+
+func fetchOne(certs, thing, certificateID string) string {
 	return "aws iot describe-certificate --certificate-id " + certificateID +
 		" --query certificateDescription.certificatePem --output text > " + quote(keypair.CertificateFile(certs, thing))
 }

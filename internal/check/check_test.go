@@ -260,6 +260,13 @@ func TestTheFirstBrokenLinkIsNamed(t *testing.T) {
 			if r.Broken.Link != tt.link || !strings.Contains(r.Broken.Reason, tt.says) {
 				t.Errorf("%s is broken: %s;\nit should be %s: %s", r.Broken.Link, r.Broken.Reason, tt.link, tt.says)
 			}
+			// What was deleted or changed behind CloudFormation's back, a deployment with
+			// --revert-drift puts back, and it wants the stack's settings.
+			drifted := slices.Contains([]check.Link{check.Rule, check.Republish, check.SNS}, tt.link) && !strings.Contains(tt.claim, "disabled")
+			const revert = "npx cdk deploy --revert-drift -c email=ops@example.com -c certs=testdata/certs"
+			if drifted && r.Broken.Hint != revert {
+				t.Errorf("the hint is %q, want %q", r.Broken.Hint, revert)
+			}
 			b.nothingLeft(t, r)
 		})
 	}

@@ -53,17 +53,17 @@ func (c *check) diagnose(ctx context.Context, lost *loss, seen *sighting, copied
 		payload = rule.Rule
 	}
 	if !copied && !sent {
-		if f := c.ruleFault(payload, err, seen); f != nil {
+		if f := c.ruleFault(ctx, payload, err, seen); f != nil {
 			return broken(Rule, *f)
 		}
 	}
 	if !copied {
-		if f := c.republishFault(payload); f != nil {
+		if f := c.republishFault(ctx, payload); f != nil {
 			return broken(Republish, *f)
 		}
 	}
 	if copied {
-		if f := c.snsFault(payload); f != nil {
+		if f := c.snsFault(ctx, payload); f != nil {
 			return broken(SNS, *f)
 		}
 	}
@@ -72,10 +72,10 @@ func (c *check) diagnose(ctx context.Context, lost *loss, seen *sighting, copied
 		return err
 	}
 	if !copied {
-		return broken(Republish, c.actionFault(failures, "RepublishAction",
+		return broken(Republish, c.actionFault(ctx, failures, "RepublishAction",
 			fmt.Sprintf("no copy came on %s within %s", c.Target.ExecutedTopic, c.Patience)))
 	}
-	if failed := c.actionFault(failures, "SnsAction", ""); c.queued || failed.reason != "" {
+	if failed := c.actionFault(ctx, failures, "SnsAction", ""); c.queued || failed.reason != "" {
 		if failed.reason == "" {
 			failed.reason = fmt.Sprintf("no message came from %s within %s; %s has no failed SNS action", c.Target.SNSTopic, c.Patience, c.Target.ErrorLog)
 		}
@@ -86,11 +86,11 @@ func (c *check) diagnose(ctx context.Context, lost *loss, seen *sighting, copied
 }
 
 // ruleFault is why the rule did not select the will; nil if it should have.
-func (c *check) ruleFault(rule *types.TopicRule, err error, seen *sighting) *fault {
+func (c *check) ruleFault(ctx context.Context, rule *types.TopicRule, err error, seen *sighting) *fault {
 	name := c.Target.Rule
 	switch {
 	case isCode(err, "UnauthorizedException", "ResourceNotFoundException"):
-		return &fault{"topic rule " + name + " does not exist, or may not be read: " + err.Error(), "deploy the stack again"}
+		return &fault{"topic rule " + name + " does not exist, or may not be read: " + err.Error(), c.revert(ctx)}
 	case err != nil:
 		return &fault{"neither a copy nor a message to the SNS topic came, and topic rule " + name + " cannot be read: " + err.Error(), ""}
 	case aws.ToBool(rule.RuleDisabled):
@@ -98,7 +98,7 @@ func (c *check) ruleFault(rule *types.TopicRule, err error, seen *sighting) *fau
 	}
 	compiled, err := iotsql.Compile(aws.ToString(rule.Sql), iotsql.Version(aws.ToString(rule.AwsIotSqlVersion)))
 	if err != nil {
-		return &fault{"the SQL of topic rule " + name + " cannot be read: " + err.Error(), ""}
+		return &fault{"the SQL of topic rule " + name + " cannot be read: " + err.Error(), c.revert(ctx)}
 	}
 	why, err := compiled.Explain(&iotsql.Message{Topic: c.Target.WillTopic, Payload: seen.payload, ClientID: c.name})
 	if err != nil {
@@ -107,7 +107,7 @@ func (c *check) ruleFault(rule *types.TopicRule, err error, seen *sighting) *fau
 	if !why.Fired {
 		return &fault{
 			"topic rule " + name + " does not select the will: " + strings.ReplaceAll(why.String(), "\n", "; "),
-			"\"lwt rule eval\" tries the SQL: " + aws.ToString(rule.Sql),
+			c.revert(ctx),
 		}
 	}
 	return nil
@@ -115,7 +115,7 @@ func (c *check) ruleFault(rule *types.TopicRule, err error, seen *sighting) *fau
 
 // republishFault is what the rule's definition says against a copy on the
 // executed topic.
-func (c *check) republishFault(rule *types.TopicRule) *fault {
+func (c *check) republishFault(ctx context.Context, rule *types.TopicRule) *fault {
 	if rule == nil {
 		return nil
 	}
@@ -127,18 +127,18 @@ func (c *check) republishFault(rule *types.TopicRule) *fault {
 	}
 	switch {
 	case topics == nil:
-		return &fault{"topic rule " + c.Target.Rule + " has no republish action", "deploy the stack again, or put it back by hand: a deployment does not see what was changed behind CloudFormation's back"}
+		return &fault{"topic rule " + c.Target.Rule + " has no republish action", c.revert(ctx)}
 	case !slices.ContainsFunc(topics, func(t string) bool { return t == c.Target.ExecutedTopic || strings.Contains(t, "${") }):
 		return &fault{
 			fmt.Sprintf("topic rule %s republishes to %s, not to %s", c.Target.Rule, strings.Join(topics, " and "), c.Target.ExecutedTopic),
-			"set the topic back: a deployment does not see what was changed behind CloudFormation's back",
+			c.revert(ctx),
 		}
 	}
 	return nil
 }
 
 // snsFault is what the rule's definition says against a message to the SNS topic.
-func (c *check) snsFault(rule *types.TopicRule) *fault {
+func (c *check) snsFault(ctx context.Context, rule *types.TopicRule) *fault {
 	if rule == nil {
 		return nil
 	}
@@ -150,9 +150,9 @@ func (c *check) snsFault(rule *types.TopicRule) *fault {
 	}
 	switch {
 	case targets == nil:
-		return &fault{"topic rule " + c.Target.Rule + " has no SNS action", "put it back by hand, or take the rule out of the stack and deploy it again"}
+		return &fault{"topic rule " + c.Target.Rule + " has no SNS action", c.revert(ctx)}
 	case !slices.Contains(targets, c.Target.SNSTopic):
-		return &fault{fmt.Sprintf("topic rule %s sends to %s, not to %s", c.Target.Rule, strings.Join(targets, " and "), c.Target.SNSTopic), "set the target back by hand"}
+		return &fault{fmt.Sprintf("topic rule %s sends to %s, not to %s", c.Target.Rule, strings.Join(targets, " and "), c.Target.SNSTopic), c.revert(ctx)}
 	}
 	return nil
 }
@@ -208,10 +208,10 @@ func (c *check) loggedFailures(ctx context.Context, lost *loss) ([]deployed.Fail
 }
 
 // actionFault is the failure of an action, or else what is known without one.
-func (c *check) actionFault(failures []deployed.Failure, action, otherwise string) fault {
+func (c *check) actionFault(ctx context.Context, failures []deployed.Failure, action, otherwise string) fault {
 	for _, f := range failures {
 		if strings.EqualFold(f.FailedAction, action) {
-			return fault{fmt.Sprintf("%s on %s failed: %s", action, f.FailedResource, f.ErrorMessage), hintFor(f.ErrorMessage)}
+			return fault{fmt.Sprintf("%s on %s failed: %s", action, f.FailedResource, f.ErrorMessage), c.hintFor(ctx, f.ErrorMessage)}
 		}
 	}
 	if otherwise != "" {
@@ -220,12 +220,18 @@ func (c *check) actionFault(failures []deployed.Failure, action, otherwise strin
 	return fault{reason: otherwise}
 }
 
-func hintFor(message string) string {
-	switch {
-	case strings.Contains(message, "No default entry"):
-		return "the SNS action's message format is JSON, which the Will Message is not fit for: set it to RAW"
-	case strings.Contains(message, "not authorized"):
-		return "the action role of the rule lacks this permission: deploy the stack again, or look for what was changed by hand"
+// hintFor says what to do about the error of an action. Most come of something that was
+// deleted or changed behind CloudFormation's back.
+func (c *check) hintFor(ctx context.Context, message string) string {
+	for _, drifted := range []string{"No default entry", "not authorized", "does not exist", "NotFound", "not found", "assume role", "KMS"} {
+		if strings.Contains(message, drifted) {
+			return c.revert(ctx)
+		}
 	}
 	return ""
+}
+
+// revert is the command that puts back what the stack has and AWS has no more.
+func (c *check) revert(ctx context.Context) string {
+	return deployed.RevertDrift(ctx, c.AWS, c.Target.Stack)
 }

@@ -147,7 +147,7 @@ func (c *check) attach(ctx context.Context, principal *string) error {
 			func(ctx context.Context) error {
 				_, err := c.iot.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: &c.Target.Policy, Target: principal})
 				if isGone(err) {
-					return &Broken{Connect, c.Modes[0], "the devices' IoT policy " + c.Target.Policy + " does not exist", "deploy the stack again"}
+					return &Broken{Connect, c.Modes[0], "the devices' IoT policy " + c.Target.Policy + " does not exist", c.revert(ctx)}
 				}
 				return err
 			},

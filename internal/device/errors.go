@@ -175,7 +175,7 @@ func connectFailed(addr string, cfg Config, err error) error {
 
 func certificateRefused(addr string, err error) error {
 	return fail(CertificateRefused, fmt.Errorf("connect to %s: the broker refused the client certificate: %w", addr, alertOf(err)),
-		"AWS IoT Core takes a certificate only if it is registered in the endpoint's account and region, ACTIVE and not expired: \"aws iot list-certificates\" shows it")
+		"AWS IoT Core takes a certificate only if it is registered in the endpoint's account and region, ACTIVE and not expired: \"aws iot list-certificates\" shows it; a redeployment may have replaced it: \"lwt certificates\" fetches those of a stack")
 }
 
 // refused is the error of a CONNACK that is a refusal.

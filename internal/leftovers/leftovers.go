@@ -43,6 +43,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"lastwill/internal/deployed"
+	"lastwill/internal/shell"
 	"lastwill/internal/will"
 )
 
@@ -132,11 +133,7 @@ func (f *finder) stacks(ctx context.Context) error {
 		switch {
 		case s.StackStatus == cfntypes.StackStatusDeleteComplete:
 		case aws.ToString(s.StackName) == f.names.Stack:
-			context := ""
-			if f.Environment != "" {
-				context = " -c environment=" + f.Environment
-			}
-			f.add("stack", *s.StackName, string(s.StackStatus), "npx cdk destroy --force%s", context)
+			f.add("stack", *s.StackName, string(s.StackStatus), "%s", deployed.Destroy(ctx, f.AWS, *s.StackName))
 		default:
 			for _, thing := range strings.Split(deployed.Outputs(s)[will.OutputThingName], ",") {
 				f.foreign[thing] = true
@@ -507,7 +504,7 @@ func (f *finder) retained(ctx context.Context) error {
 	}
 	for _, m := range messages {
 		if topic := aws.ToString(m.Topic); f.isTopic(topic) {
-			f.add("retained message", topic, "", "aws iot-data publish --retain --topic '%s'", topic)
+			f.add("retained message", topic, "", "aws iot-data publish --retain --topic '%s'", strings.ReplaceAll(topic, "'", `'\''`))
 		}
 	}
 	return nil
@@ -530,18 +527,34 @@ func (f *finder) assets(ctx context.Context) error {
 	}
 	bucket := fmt.Sprintf("cdk-hnb659fds-assets-%s-%s", aws.ToString(who.Account), f.AWS.Region)
 	client := s3.NewFromConfig(f.AWS, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
-	objects, err := deployed.All(ctx, s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &bucket}),
-		func(page *s3.ListObjectsV2Output) []s3types.Object { return page.Contents })
+	versioning, err := client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &bucket})
 	if refused, ok := errors.AsType[smithy.APIError](err); ok && refused.ErrorCode() == "NoSuchBucket" {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	for _, object := range objects {
-		f.add("asset", *object.Key, "in "+bucket+", of any CDK app", "aws s3 rm s3://%s/%s", bucket, *object.Key)
+	detail := "in " + bucket + ", of any CDK app"
+	if versioning.Status == "" { // it never had versions
+		objects, err := deployed.All(ctx, s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &bucket}),
+			func(page *s3.ListObjectsV2Output) []s3types.Object { return page.Contents })
+		for _, object := range objects {
+			f.add("asset", *object.Key, detail, "aws s3 rm %s", shell.Quote("s3://"+bucket+"/"+*object.Key))
+		}
+		return err
 	}
-	return nil
+	// Without its version an object only disappears behind a delete marker.
+	versions, err := deployed.All(ctx, s3.NewListObjectVersionsPaginator(client, &s3.ListObjectVersionsInput{Bucket: &bucket}),
+		func(page *s3.ListObjectVersionsOutput) (all []s3types.ObjectVersion) {
+			for _, m := range page.DeleteMarkers {
+				all = append(all, s3types.ObjectVersion{Key: m.Key, VersionId: m.VersionId})
+			}
+			return append(all, page.Versions...)
+		})
+	for _, v := range versions {
+		f.add("asset", *v.Key, "version "+*v.VersionId+" "+detail, "aws s3api delete-object --bucket %s --key %s --version-id %s", bucket, shell.Quote(*v.Key), shell.Quote(*v.VersionId))
+	}
+	return err
 }
 
 // ifGone takes what went away meanwhile for no error.

@@ -64,6 +64,12 @@ type Options struct {
 	// SMTPAddress is the mail server that e-mails are handed to. Default: the
 	// built-in mailbox.
 	SMTPAddress string
+	// User may do everything. Default: the one with the test credentials, which everybody
+	// on the machine can use.
+	User api.User
+	// CredentialsFile is where User's credentials are for those who may read it. The
+	// status names it. Default: none is named.
+	CredentialsFile string
 	// DataDir keeps stacks, resources, the certificate authority and mails, so that
 	// a restart goes on with them. Default: all is in memory and gone with the process.
 	DataDir string
@@ -94,17 +100,19 @@ type Server struct {
 	// Mailbox is nil when mails go to a server of the user's.
 	Mailbox *mail.Mailbox
 
-	log      *slog.Logger
-	keys     *api.Keys
-	api      *api.Handler
-	listener net.Listener
-	mailer   *mail.Mailer
-	http     *http.Server
-	closing  chan struct{} // closed when Close is called
-	closed   sync.Once
-	state    state
-	answers  *resources.Answers
-	rootCA   caFile
+	log  *slog.Logger
+	keys *api.Keys
+	// credentials is the file of the user's.
+	credentials string
+	api         *api.Handler
+	listener    net.Listener
+	mailer      *mail.Mailer
+	http        *http.Server
+	closing     chan struct{} // closed when Close is called
+	closed      sync.Once
+	state       state
+	answers     *resources.Answers
+	rootCA      caFile
 }
 
 // Start returns a Server whose ports are open.
@@ -112,7 +120,7 @@ func Start(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New(), ECR: ecr.New(Account), keys: api.NewKeys(Account), log: o.Log, closing: make(chan struct{})}
+	s := &Server{IAM: iam.New(Account), Logs: logs.New(Account), SSM: ssm.New(), ECR: ecr.New(Account), keys: api.NewKeysOf(Account, o.User), credentials: o.CredentialsFile, log: o.Log, closing: make(chan struct{})}
 	if err := s.start(o); err != nil {
 		return nil, errors.Join(err, s.Close(context.Background()))
 	}

@@ -20,6 +20,9 @@ type Status struct {
 	MQTT string `json:"mqtt"`
 	// SMTP is the address of the built-in mailbox; empty where mails leave.
 	SMTP string `json:"smtp,omitempty"`
+	// Credentials is the file with the user's credentials; empty where they are the test
+	// credentials.
+	Credentials string `json:"credentials,omitempty"`
 	// RootCA is the PEM of the authority that signed the broker's certificate.
 	RootCA string `json:"rootCA"`
 }
@@ -27,7 +30,7 @@ type Status struct {
 // Status of the server.
 func (s *Server) Status() Status {
 	status := Status{
-		Account: Account.ID, Region: Account.Region, Endpoint: s.URL(), MQTT: s.IoT.Address(), RootCA: string(s.IoT.RootCA()),
+		Account: Account.ID, Region: Account.Region, Endpoint: s.URL(), MQTT: s.IoT.Address(), RootCA: string(s.IoT.RootCA()), Credentials: s.credentials,
 	}
 	if s.Mailbox != nil {
 		status.SMTP = s.Mailbox.Addr()

@@ -38,7 +38,7 @@ func Read(file string) ([]*pem.Block, error) {
 	if err != nil {
 		return nil, err
 	}
-	blocks, err := decode(data)
+	blocks, err := Decode(data)
 	var other *otherFormat
 	if errors.As(err, &other) {
 		return nil, cli.WithHint(fmt.Errorf("%s %w", file, err), "%s", strings.ReplaceAll(other.fix, "FILE", shell.Quote(file)))
@@ -127,7 +127,8 @@ var (
 	joined = regexp.MustCompile("[\"'`]\\s*\\+\\s*[\"'`]")
 )
 
-func decode(data []byte) ([]*pem.Block, error) {
+// Decode returns the blocks of a text, at least one.
+func Decode(data []byte) ([]*pem.Block, error) {
 	text := strings.TrimSpace(string(data))
 	if text == "" {
 		return nil, &otherFormat{"is empty", "get the file again"}

@@ -52,7 +52,7 @@ type cloud struct {
 func startCloud(t *testing.T, data string) *cloud {
 	t.Helper()
 	c := &cloud{t: t, data: data, certs: filepath.Join(data, "..", "certs")}
-	c.cmd = exec.Command(program("lwt"), "local", "-addr", "127.0.0.1:0", "-mqtt", "127.0.0.1:0", "-data", data)
+	c.cmd = exec.Command(program("lwt"), "local", "-addr", "127.0.0.1:0", "-mqtt", "127.0.0.1:0", "-open", "-data", data)
 	out, err := c.cmd.StdoutPipe()
 	check(t, err)
 	c.cmd.Stderr = os.Stderr

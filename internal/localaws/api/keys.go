@@ -12,8 +12,8 @@ import (
 	"lastwill/internal/localaws/awsapi"
 )
 
-// The long-term credentials of the local account's one user, who may do
-// everything. They are no secret: the endpoint is on loopback only.
+// The long-term credentials of the local account's one user, who may do everything,
+// unless there are others. They are no secret: everybody on the machine can use them.
 const (
 	TestAccessKeyID     = "test"
 	TestSecretAccessKey = "test"
@@ -30,18 +30,34 @@ type Caller struct {
 	Role string
 }
 
-// Keys know the credentials of one account: the test credentials and those that
+// Keys know the credentials of one account: those of its user and those that
 // were given out for sessions of roles. Sessions take no memory: all that must be
 // known of one is in its token, which nobody else can make.
 type Keys struct {
 	account awsapi.Account
 	secret  string // of this process; all sessions end with it
+	user    User
 	now     func() time.Time
 }
 
+// A User has the long-term credentials of an account. The zero value is the one with the
+// test credentials.
+type User struct{ AccessKeyID, SecretAccessKey string }
+
+// NewUser returns a user whose credentials nobody else knows.
+func NewUser() User {
+	return User{AccessKeyID: "AKIA" + rand.Text()[:16], SecretAccessKey: rand.Text() + rand.Text()[:14]}
+}
+
 // NewKeys returns the Keys of an account without sessions.
-func NewKeys(account awsapi.Account) *Keys {
-	return &Keys{account: account, secret: rand.Text(), now: time.Now}
+func NewKeys(account awsapi.Account) *Keys { return NewKeysOf(account, User{}) }
+
+// NewKeysOf returns the Keys of an account and its user, without sessions.
+func NewKeysOf(account awsapi.Account, user User) *Keys {
+	if user == (User{}) {
+		user = User{TestAccessKeyID, TestSecretAccessKey}
+	}
+	return &Keys{account: account, user: user, secret: rand.Text(), now: time.Now}
 }
 
 // A session is what a token says. Its names are short because every request has it.
@@ -84,10 +100,10 @@ func (k *Keys) derive(purpose, text string) string {
 // find returns who has an access key, and its secret.
 func (k *Keys) find(accessKeyID, token string) (c Caller, secret string, err error) {
 	if token == "" {
-		if accessKeyID != TestAccessKeyID {
+		if accessKeyID != k.user.AccessKeyID {
 			return c, "", errUnknownKey
 		}
-		return Caller{ARN: k.account.GlobalARN("iam", "user/test"), UserID: "AIDATESTTESTTESTTEST"}, TestSecretAccessKey, nil
+		return Caller{ARN: k.account.GlobalARN("iam", "user/test"), UserID: "AIDATESTTESTTESTTEST"}, k.user.SecretAccessKey, nil
 	}
 	text, proof, _ := strings.Cut(token, ".")
 	if !hmac.Equal([]byte(proof), []byte(k.derive("token", text))) {
