@@ -246,7 +246,8 @@ func TestACertificateOfOnesOwnIsDeployed(t *testing.T) {
 	if diff := cmp.Diff(map[any]int{"SNI_ONLY": 1, nil: 1}, modes); diff != "" {
 		t.Errorf("certificates by mode (-want +got):\n%s", diff)
 	}
-	if command, ok := tpl.Outputs["CertificateCommand"]; ok {
+	// That for several things overwrites nothing.
+	if command, ok := tpl.Outputs["CertificateCommand"]; ok && !strings.HasPrefix(fmt.Sprint(command.Value), "go run ./cmd/lwt certificates") {
 		t.Errorf("%v would overwrite the file", command.Value)
 	}
 
