@@ -56,7 +56,19 @@ func settings(ctx context.Context, c aws.Config, stack string) (settings []setti
 	if err := json.Unmarshal([]byte(aws.ToString(found.TemplateBody)), &t); err != nil {
 		return settings
 	}
-	return append(settings, t.settings(will.NewNames(environment))...)
+	settings = append(settings, t.settings(will.NewNames(environment))...)
+	if found, err := Stack(ctx, c, stack); err == nil && found != nil {
+		var tags []string
+		for _, tag := range found.Tags {
+			if key := aws.ToString(tag.Key); key != will.TagApp && key != will.TagEnvironment {
+				tags = append(tags, key+"="+aws.ToString(tag.Value))
+			}
+		}
+		if tags != nil {
+			settings = append(settings, setting{"tags", joinSorted(tags)})
+		}
+	}
+	return settings
 }
 
 // A template is that of this app's stack, as far as it shows settings.
@@ -64,7 +76,11 @@ type template struct {
 	Resources map[string]struct {
 		Type           string
 		DeletionPolicy string
-		Properties     struct{ Protocol, Endpoint any }
+		Properties     struct {
+			Protocol, Endpoint any
+			Architectures      []string
+			Environment        struct{ Variables struct{ Grace any } }
+		}
 	}
 	Outputs map[string]struct{ Value any }
 }
@@ -78,11 +94,20 @@ var (
 // settings are those that differ from the defaults, and the addresses.
 func (t template) settings(names will.Names) (settings []setting) {
 	var addresses []string
+	grace := ""
 	count := map[string]int{}
 	for _, r := range t.Resources {
 		count[r.Type]++
 		if address, ok := r.Properties.Endpoint.(string); ok && r.Type == "AWS::SNS::Subscription" && r.Properties.Protocol == "email" {
 			addresses = append(addresses, address)
+		}
+		if r.Type == "AWS::Lambda::Function" {
+			if duration, ok := r.Properties.Environment.Variables.Grace.(string); ok {
+				grace = duration
+			}
+			if slices.Contains(r.Properties.Architectures, "arm64") {
+				count["arm64"]++
+			}
 		}
 		if r.Type == "AWS::Logs::LogGroup" && r.DeletionPolicy == "Retain" {
 			count["kept log"]++
@@ -117,6 +142,8 @@ func (t template) settings(names will.Names) (settings []setting) {
 		add(folder[1] != "certs", "certs", folder[1])
 	}
 	add(count["kept log"] > 0, "removeLogs", "false")
+	add(grace != "", "grace", grace)
+	add(count["arm64"] > 0, "architecture", "arm64")
 	add(count["Custom::EndToEndCheck"] > 0, "check", "true")
 	add(count["AWS::CloudWatch::Alarm"] == 0, "alarms", "false")
 	add(count["AWS::CloudWatch::Dashboard"] == 0, "dashboard", "false")
@@ -130,5 +157,5 @@ func (t template) output(name string) string {
 
 func joinSorted(words []string) string {
 	slices.Sort(words)
-	return strings.Join(words, ",")
+	return strings.Join(slices.Compact(words), ",") // one address may be told of several things
 }

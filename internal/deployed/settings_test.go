@@ -3,7 +3,12 @@ package deployed_test
 import (
 	"context"
 	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +20,34 @@ import (
 	"lastwill/internal/localaws/api"
 	"lastwill/internal/localaws/localtest"
 )
+
+// What is pasted must not switch off what the stack has.
+func TestAStackWithConfirmedAlertsKeepsThem(t *testing.T) {
+	t.Parallel()
+	for template, want := range map[string]string{"confirmed": "-c grace=3m0s", "quiet": "-c alarms=false -c dashboard=false", "check": "-c check=true"} {
+		content, err := os.ReadFile("../../infra/monitoring/testdata/" + template + ".template.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.FormValue("Action") == "GetTemplate" {
+				fmt.Fprint(w, "<GetTemplateResponse><GetTemplateResult><TemplateBody>")
+				_ = xml.EscapeText(w, content)
+				fmt.Fprint(w, "</TemplateBody></GetTemplateResult></GetTemplateResponse>")
+				return
+			}
+			fmt.Fprint(w, "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>Lastwill</StackName><Tags>"+
+				"<member><Key>app</Key><Value>lastwill</Value></member><member><Key>team</Key><Value>a b</Value></member>"+
+				"</Tags></member></Stacks></DescribeStacksResult></DescribeStacksResponse>")
+		}))
+		defer server.Close()
+		config := aws.Config{Region: "us-east-1", BaseEndpoint: aws.String(server.URL), Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
+		got := deployed.RevertDrift(t.Context(), config, "Lastwill")
+		if !strings.HasPrefix(got, "npx cdk deploy --revert-drift -c email=ops@example.com ") || !strings.Contains(got, want) || !strings.HasSuffix(got, " -c tags='team=a b'") {
+			t.Errorf("%s: %s", template, got)
+		}
+	}
+}
 
 // What is printed after an incident is pasted: it must have the settings that the app
 // wants, and none that would change the stack.
