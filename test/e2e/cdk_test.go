@@ -529,9 +529,10 @@ func (c *cloud) nothingLeft(name string) {
 	}
 }
 
-// A template with a resource that this endpoint does not have fails with the
-// reason and leaves nothing; without it, the same command deploys.
-func TestAnUnknownResourceTypeRollsBack(t *testing.T) {
+// A template with a resource that this endpoint does not have is refused before anything is
+// made; one that fails leaves nothing, and can be looked at. Mended, the same command
+// deploys, and makes once more what somebody deleted.
+func TestATemplateThatFailsIsMended(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t, filepath.Join(t.TempDir(), "data"))
 	assembly := c.file("odd")
@@ -541,10 +542,15 @@ func TestAnUnknownResourceTypeRollsBack(t *testing.T) {
 	}
 	write("manifest.json", `{"version":"38.0.0","artifacts":{"Odd":{"type":"aws:cloudformation:stack","environment":"aws://`+
 		c.status.Account+`/`+c.status.Region+`","properties":{"templateFile":"odd.json"}}}}`)
-	write("odd.json", `{"Resources":{"Log":{"Type":"AWS::Logs::LogGroup"},"Net":{"Type":"AWS::EC2::VPC","DependsOn":"Log"}}}`)
-	out, err := c.cdkCommand(t.Context(), "deploy", "--app", assembly).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "resource type AWS::EC2::VPC is not supported here") {
-		t.Errorf("the CLI ends with %v and says\n%s", err, out)
+	for _, fault := range []struct{ template, says string }{
+		{`{"Resources":{"Log":{"Type":"AWS::Logs::LogGroup"},"Net":{"Type":"AWS::EC2::VPC","DependsOn":"Log"}}}`, "Unrecognized resource types: [AWS::EC2::VPC]"},
+		{`{"Resources":{"Log":{"Type":"AWS::Logs::LogGroup"},"Other":{"Type":"AWS::Logs::LogGroup","DependsOn":"Log","Properties":{"RetentionInDays":"seven"}}}}`, "RetentionInDays"},
+	} {
+		write("odd.json", fault.template)
+		out, err := c.cdkCommand(t.Context(), "deploy", "--app", assembly).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), fault.says) {
+			t.Errorf("the CLI ends with %v and says\n%s", err, out)
+		}
 	}
 	if status, _ := c.stack("Odd"); status != "ROLLBACK_COMPLETE" {
 		t.Errorf("stack is %s", status)
@@ -555,10 +561,19 @@ func TestAnUnknownResourceTypeRollsBack(t *testing.T) {
 	if len(resources.StackResourceSummaries) != 0 {
 		t.Errorf("left: %+v", resources.StackResourceSummaries)
 	}
-	write("odd.json", `{"Resources":{"Log":{"Type":"AWS::Logs::LogGroup"}}}`)
+	write("odd.json", `{"Resources":{"Log":{"Type":"AWS::Logs::LogGroup","Properties":{"LogGroupName":"odd"}}}}`)
 	c.cdk("deploy", "--app", assembly)
 	if status, _ := c.stack("Odd"); status != "CREATE_COMPLETE" {
 		t.Errorf("mended, the stack is %s", status)
+	}
+	groups := cloudwatchlogs.NewFromConfig(c.config())
+	_, err = groups.DeleteLogGroup(t.Context(), &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: aws.String("odd")})
+	check(t, err)
+	c.cdk("deploy", "--app", assembly, "--revert-drift")
+	found, err := groups.DescribeLogGroups(t.Context(), nil)
+	check(t, err)
+	if status, _ := c.stack("Odd"); status != "UPDATE_COMPLETE" || len(found.LogGroups) != 1 {
+		t.Errorf("after --revert-drift the stack is %s and there are %d log groups", status, len(found.LogGroups))
 	}
 	c.cdk("destroy", "--app", assembly, "--force")
 	c.nothingLeft("Odd")
