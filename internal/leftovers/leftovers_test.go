@@ -95,7 +95,7 @@ func (a *account) thing(name string) {
 
 func (a *account) policy(name string, tags awsapi.Tags) {
 	a.t.Helper()
-	must[iot.Policy](a.t)(a.IoT.CreatePolicy(name, `{"Version":"2012-10-17","Statement":[]}`, tags))
+	must[iot.Policy](a.t)(a.IoT.CreatePolicy(name, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","Resource":"*"}]}`, tags))
 }
 
 func (a *account) rule(name string, tags awsapi.Tags) {
@@ -241,7 +241,7 @@ func TestEachKindIsFoundWithItsCommand(t *testing.T) {
 			id, name := a.certificate(), "Lastwill-DevicesPolicy1-ABCDEF012345"
 			a.policy(name, nil)
 			check(a.t, a.IoT.AttachPolicy(name, certificateARN(id)))
-			_, err := a.IoT.CreatePolicyVersion(name, `{"Version":"2012-10-17","Statement":[]}`, true)
+			_, err := a.IoT.CreatePolicyVersion(name, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","Resource":"*"}]}`, true)
 			check(a.t, err)
 			return []leftovers.Item{
 				{
@@ -271,7 +271,7 @@ func TestEachKindIsFoundWithItsCommand(t *testing.T) {
 		{"a function before its role, and the role's policy before the role", "staging", false, func(a *account) []leftovers.Item {
 			a.function("Lastwill-staging-CheckFunctionA3E44DBD-ABCDEF012345", nil)
 			a.role("Lastwill-staging-CheckRole60EEE9E1-ABCDEF012345", nil)
-			check(a.t, a.IAM.PutRolePolicy("Lastwill-staging-CheckRole60EEE9E1-ABCDEF012345", "Check", `{"Version":"2012-10-17","Statement":[]}`))
+			check(a.t, a.IAM.PutRolePolicy("Lastwill-staging-CheckRole60EEE9E1-ABCDEF012345", "Check", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","Resource":"*"}]}`))
 			return []leftovers.Item{
 				{
 					"function", "Lastwill-staging-CheckFunctionA3E44DBD-ABCDEF012345", "",

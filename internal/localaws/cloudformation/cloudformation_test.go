@@ -460,6 +460,18 @@ func TestExportsHoldTheirStack(t *testing.T) {
 	}
 }
 
+// The template of cdk bootstrap has keys of KMS that a condition leaves out.
+func TestWhatAConditionLeavesOutMayBeAnything(t *testing.T) {
+	t.Parallel()
+	template := `{"Conditions":{"C":{"Fn::Equals":["a","%s"]}},"Resources":{"A":{"Type":"Test::Thing"},"K":{"Type":"AWS::KMS::Key","Condition":"C"}}}`
+	if _, err := create(t, (&world{}).service(), "Without", fmt.Sprintf(template, "b")); err != nil {
+		t.Errorf("left out: %v", err)
+	}
+	if _, err := create(t, (&world{}).service(), "With", fmt.Sprintf(template, "a")); err == nil || !strings.Contains(err.Error(), "Unrecognized resource types: [AWS::KMS::Key]") {
+		t.Errorf("not left out: %v", err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	resource := func(inner string) string { return `{"Resources":{"A":{"Type":"Test::Thing"` + inner + `}}}` }

@@ -47,9 +47,6 @@ func (s *Service) resolveTarget(st *stack, in Input) (*target, error) {
 	if err := in.checkCapabilities(template); err != nil {
 		return nil, err
 	}
-	if err := s.checkSupported(template); err != nil {
-		return nil, err
-	}
 	values, err := s.parameters(template, in.Parameters, st)
 	if err != nil {
 		return nil, err
@@ -60,6 +57,9 @@ func (s *Service) resolveTarget(st *stack, in Input) (*target, error) {
 		if _, err := bare.condition(map[string]any{"Condition": name}); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.checkSupported(t); err != nil {
+		return nil, err
 	}
 	if err := bare.checkRules(); err != nil {
 		return nil, err
@@ -120,11 +120,15 @@ func (t *target) rehearse() error {
 }
 
 // checkSupported names all that this endpoint does not have at once: AWS would take it.
-func (s *Service) checkSupported(t *Template) error {
-	missing := slices.Clone(t.unsupported)
+// What a condition leaves out may be anything, as in the template of cdk bootstrap.
+func (s *Service) checkSupported(t *target) error {
+	missing := slices.Clone(t.template.unsupported)
 	var unrecognized []string
-	for _, id := range slices.Sorted(maps.Keys(t.Resources)) {
-		r := t.Resources[id]
+	for _, id := range slices.Sorted(maps.Keys(t.template.Resources)) {
+		if !t.has(id) {
+			continue
+		}
+		r := t.template.Resources[id]
 		kind, ok := s.options.kind(r.Type)
 		if !ok {
 			unrecognized = append(unrecognized, r.Type)
