@@ -34,7 +34,7 @@ func TestDriftIsReverted(t *testing.T) {
 	check(t, c.IoT.DetachThingPrincipal("lwtThing", certificate.ARN))
 	check(t, c.IoT.DeleteThing("lwtThing"))
 	check(t, c.IoT.UpdateCertificate(certificate.ID, "INACTIVE"))
-	_, err := c.IoT.CreatePolicyVersion(policy, `{"Version":"2012-10-17","Statement":[]}`, true)
+	_, err := c.IoT.CreatePolicyVersion(policy, `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iot:Publish","Resource":"*"}]}`, true)
 	check(t, err)
 	for _, r := range c.IAM.ListRoles() {
 		for name := range r.Policies {

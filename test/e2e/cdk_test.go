@@ -309,7 +309,7 @@ func TestTheCDKCLIDeploysChangesAndDestroys(t *testing.T) {
 	// What was attached by hand stands in the way, and is named; a second version of the policy does not.
 	things := iot.NewFromConfig(c.config())
 	policy := aws.String(outputs["PolicyName"])
-	_, err = things.CreatePolicyVersion(t.Context(), &iot.CreatePolicyVersionInput{PolicyName: policy, PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[]}`)})
+	_, err = things.CreatePolicyVersion(t.Context(), &iot.CreatePolicyVersionInput{PolicyName: policy, PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iot:Publish","Resource":"*"}]}`)})
 	check(t, err)
 	arn := "arn:aws:iot:" + c.status.Region + ":" + c.status.Account + ":cert/" + extra
 	_, err = things.DetachThingPrincipal(t.Context(), &iot.DetachThingPrincipalInput{ThingName: aws.String(outputs["ThingName"]), Principal: &arn})
