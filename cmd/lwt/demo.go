@@ -103,18 +103,23 @@ type step struct {
 	look string
 }
 
-func (d *demo) run(ctx context.Context) error {
-	for _, step := range []step{
-		{"synthesize", d.synthesize, "run npx cdk synth -c email=" + demoEmail + " to see the whole output"},
+// steps are those of the story, in its order.
+func (d *demo) steps() []step {
+	return []step{
+		{"synthesize", d.synthesize, "npx cdk synth -c email=" + demoEmail + " shows the whole output"},
 		{"start", d.start, "the local endpoint opens free ports on 127.0.0.1: is something refusing that?"},
-		{"bootstrap", d.bootstrap, "internal/localaws/resources_bootstrap.go has what cdk bootstrap deploys"},
-		{"deploy", d.deploy, "the output names the resource; infra/monitoring and constructs define it, internal/localaws/resources.go creates it"},
+		{"bootstrap", d.bootstrap, "internal/localaws/resources has the resource types that cdk bootstrap deploys"},
+		{"deploy", d.deploy, "the output names the resource; infra/monitoring and constructs define it, internal/localaws/resources creates it"},
 		{"confirm", d.confirm, "internal/localaws/sns sends the confirmation mail and serves its link"},
 		{"connect", d.connect, "the error has the broker's answer; the stack's IoT policy is in constructs/device"},
-		{"vanish", d.vanish, "what the timeline has last did happen, what should follow did not: constructs/alert has the rule, its actions and their role, internal/localaws/iot runs them"},
-		{"disconnect", d.disconnect, "a client-initiated disconnect must discard the will: internal/localaws/iot/broker.go"},
-		{"destroy", d.destroy, "the reason names what is left; internal/localaws/resources.go deletes it"},
-	} {
+		{"vanish", d.vanish, "the timeline shows how far it came: constructs/alert has the rule, its actions and their role, internal/localaws/iot runs them"},
+		{"disconnect", d.disconnect, "internal/localaws/iot/connection.go discards the will after a client-initiated disconnect"},
+		{"destroy", d.destroy, "the reason names what is left; internal/localaws/resources deletes it"},
+	}
+}
+
+func (d *demo) run(ctx context.Context) error {
+	for _, step := range d.steps() {
 		if step.name == "destroy" && d.keep {
 			d.story.kept(d.server.URL() + page.Root)
 			<-ctx.Done()

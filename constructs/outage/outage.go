@@ -324,6 +324,9 @@ func (p Props) Validate() error {
 		problems = append(problems, errors.New("confirmed alerts need an alert"))
 	}
 	if p.Alarms {
+		if len(p.Emails) == 0 {
+			problems = append(problems, errors.New("no e-mail address for the alarms: give one such as ops@example.com, or leave the alarms out"))
+		}
 		problems = append(problems, alert.CheckEmails(p.Emails))
 	}
 	file := filepath.Join(p.Folder, program)

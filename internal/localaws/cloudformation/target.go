@@ -47,6 +47,9 @@ func (s *Service) resolveTarget(st *stack, in Input) (*target, error) {
 	if err := in.checkCapabilities(template); err != nil {
 		return nil, err
 	}
+	if len(template.unsupported) > 0 {
+		return nil, s.checkSupported(&target{template: template, conditions: allTrue(template.Conditions)})
+	}
 	values, err := s.parameters(template, in.Parameters, st)
 	if err != nil {
 		return nil, err
@@ -117,6 +120,15 @@ func (t *target) rehearse() error {
 		}
 	}
 	return unresolved(dry.absent, "Outputs", "")
+}
+
+// allTrue stands for conditions that are not known yet: no resource is left out.
+func allTrue(conditions map[string]any) map[string]bool {
+	known := map[string]bool{}
+	for name := range conditions {
+		known[name] = true
+	}
+	return known
 }
 
 // checkSupported names all that this endpoint does not have at once: AWS would take it.

@@ -314,8 +314,13 @@ func (c *client) unsubscribe(p packets.Packet) error {
 	return c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsuback}, PacketID: p.PacketID, ReasonCodes: codes})
 }
 
-// disconnect takes a DISCONNECT, which may change how long the session stays.
+// disconnect takes a DISCONNECT, which may change how long the session stays. After
+// the broker has ended the connection it comes too late to discard the will: a
+// WebSocket client answers the broker's Close frame with one of its own.
 func (c *client) disconnect(p packets.Packet) error {
+	if c.why.Load() != nil {
+		return net.ErrClosed
+	}
 	if p.Properties.SessionExpiryIntervalFlag {
 		if c.sessionExpiry == 0 && p.Properties.SessionExpiryInterval > 0 {
 			return packets.ErrProtocolViolationZeroNonZeroExpiry // MQTT 5, 3.14.2.2.2
