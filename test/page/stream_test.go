@@ -235,6 +235,8 @@ func TestAStormIsLookedAtAfterwards(t *testing.T) {
 		b.shows("#own-count", "2")
 		b.sees(shown + `.filter((c) => c.includes('-check-') || c.startsWith('lwt-watch-')).length === 2`)
 		b.click("#own")
+		b.sees(`!` + shown + `.some((c) => c.includes('-check-') || c.startsWith('lwt-watch-'))`)
+		b.shows("#older", "Show older devices: 960 more")
 
 		// What is older comes on demand, and the focus goes on with it.
 		b.click("#older")
@@ -290,7 +292,7 @@ func TestOlderEventsOfADevice(t *testing.T) {
 	b.click(".life .more button")
 	b.sees(`document.querySelector('.life').querySelectorAll('.step').length === 32`)
 
-	b.do(chromedp.Focus(chromedp.CSS(`.life [data-n="250"] button`)), chromedp.KeyEvent(""))
+	b.do(chromedp.Focus(chromedp.CSS(`.life [data-n="250"] button`)), chromedp.KeyEvent("\r"))
 	b.shows("#detail .facts", "t/7/24")
 	b.sees(`document.activeElement === document.querySelector('#detail h2')`)
 	vanish(h, 200, time.Second) // which draws all lanes again

@@ -87,7 +87,7 @@ $('older').addEventListener('click', () => {
   const last = [...document.querySelectorAll('.lane')].at(-1);
   lanes.older();
   // The focus goes where the reading goes on.
-  const next = last?.nextElementSibling?.querySelector('button') ?? $('lanes');
+  const next = last?.nextElementSibling?.querySelector('button:not([hidden])') ?? $('lanes');
   next.focus({ preventScroll: true });
 });
 search(); // a browser keeps what was typed when a page is loaded again
