@@ -207,12 +207,12 @@ func printReady(out io.Writer, status localaws.Status, addr, data string) {
 	if status.SMTP != "" {
 		mailbox = "built-in mailbox " + status.SMTP
 	}
-	credentials := "random; lwt local env prints them to you alone"
+	access := "random; lwt local env prints them to you alone"
 	if status.Credentials == "" {
-		credentials = "test and test, for everybody on this machine (-open)"
+		access = "test and test, for everybody on this machine (-open)"
 	}
 	fmt.Fprintf(out, "page       %s%s  what happens, live\n", status.Endpoint, page.Root)
-	fmt.Fprintf(out, "access     %s\n", credentials)
+	fmt.Fprintf(out, "access     %s\n", access)
 	fmt.Fprintf(out, "AWS APIs   %s  account %s, region %s\nMQTT       %s  mutual TLS, with or without ALPN; wss://%s%s with AWS credentials\ne-mails    %s\nstate      %s\n\n",
 		status.Endpoint, status.Account, status.Region, status.MQTT, status.MQTT, wsconn.Path, mailbox, keeps)
 	fmt.Fprintf(out, "in another shell:\n  eval \"$(go run ./cmd/%s)\"\n  npx cdk bootstrap -c email=me@example.com && npx cdk deploy -c email=me@example.com\n\n", env)

@@ -33,10 +33,6 @@ import (
 	"lastwill/internal/will"
 )
 
-// patience is how long something may take to be seen. It only matters to tests
-// that fail.
-const patience = await.Patience
-
 var names = will.NewNames("")
 
 func must(t testing.TB, err error) {
