@@ -30,12 +30,12 @@ func findConfirmed(ctx context.Context, c aws.Config, stack string) (*confirmed,
 		return nil, deployed.Hint(fmt.Errorf("read stack %s: %w", stack, err))
 	}
 	if found == nil {
-		return nil, nil //nolint:nilnil // that there is none is an answer
+		return nil, nil // that there is none is an answer
 	}
 	outputs := deployed.Outputs(*found)
 	name := outputs[will.OutputOutageTable]
 	if name == "" {
-		return nil, nil //nolint:nilnil // as above
+		return nil, nil // as above
 	}
 	return &confirmed{c, dynamo.New(c, name), outputs[will.OutputOutageLog]}, nil
 }
